@@ -1,0 +1,214 @@
+//! Is the file in the archive, and ready? Opens it once and judges it by what that one open file says.
+//! What follows from the answer is decided elsewhere.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use filetime::FileTime;
+use nix::fcntl::OFlag;
+use nix::libc::ENXIO;
+
+use crate::wal::header::{Flaw, HEADER_SIZE, Header};
+use crate::wal::name::{Numbering, WalName};
+
+/// The archive location, and what makes a segment in it one of ours.
+pub struct Archive<'a> {
+    location: &'a Path,
+    system_identifier: Option<u64>,
+}
+
+/// What one look at the archive found.
+pub enum Look {
+    /// The file is whole and as it should be.
+    Ready(Source),
+    /// The archive answers, and does not have it.
+    Absent,
+    /// Something of that name is there that may not be handed over.
+    NotReady(Unfit),
+    /// The archive does not answer, so nothing is known.
+    Unavailable(Unavailable),
+}
+
+/// A file that is ready, open for reading.
+pub struct Source {
+    /// Its path in the archive.
+    pub path: PathBuf,
+    /// The one open file that everything is read from.
+    pub file: File,
+    /// Its length in bytes.
+    pub length: u64,
+    /// How its cluster numbers segments; `None` for what is no segment.
+    pub numbering: Option<Numbering>,
+    modified: FileTime,
+}
+
+/// A file that may not be handed over, at least not yet.
+pub struct Unfit {
+    /// Its path in the archive.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: Reason,
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// A directory, a FIFO, a socket or a device.
+    NotAFile,
+    /// A segment that is not what its name promises.
+    Flaw(Flaw),
+    /// It was written to while it was copied.
+    Changed,
+}
+
+/// What could not be read, and why.
+pub struct Unavailable {
+    /// The archive location or the file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl<'a> Archive<'a> {
+    /// The archive at `location`. Segments of a cluster other than `system_identifier`, where that is known, are not
+    /// ready in it.
+    #[must_use]
+    pub fn at(location: &'a Path, system_identifier: Option<u64>) -> Self {
+        Self { location, system_identifier }
+    }
+
+    /// The error that says that there is no such directory at all, rather than that it does not answer.
+    #[must_use]
+    pub fn missing(&self) -> Option<io::Error> {
+        match fs::metadata(self.location) {
+            Ok(metadata) if metadata.is_dir() => None,
+            Ok(_) => Some(io::ErrorKind::NotADirectory.into()),
+            Err(error) if is_absence(&error) => Some(error),
+            Err(_) => None,
+        }
+    }
+
+    /// Looks for one file, and opens it.
+    #[must_use]
+    pub fn look(&self, name: &WalName) -> Look {
+        let path = self.location.join(name.to_string());
+        match self.open(name, path) {
+            Ok(look) => look,
+            // The directory itself is asked, because a file is "absent" only where the archive answers.
+            Err(Unavailable { source, .. }) if is_absence(&source) => {
+                let path = self.location.to_owned();
+                match fs::metadata(self.location) {
+                    Ok(metadata) if metadata.is_dir() => Look::Absent,
+                    Ok(_) => Look::Unavailable(Unavailable { path, source }),
+                    Err(source) => Look::Unavailable(Unavailable { path, source }),
+                }
+            }
+            Err(unavailable) => Look::Unavailable(unavailable),
+        }
+    }
+
+    fn open(&self, name: &WalName, path: PathBuf) -> Result<Look, Unavailable> {
+        // Non-blocking, or a FIFO would hold the open until somebody writes to it.
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(&path);
+        let (file, metadata) = match opened.and_then(|file| Ok((file.metadata()?, file))) {
+            Ok((metadata, file)) if metadata.is_file() => (file, metadata),
+            Ok(_) => {
+                return Ok(Look::NotReady(Unfit { path, reason: Reason::NotAFile }));
+            }
+            Err(error) if error.raw_os_error() == Some(ENXIO) => {
+                return Ok(Look::NotReady(Unfit { path, reason: Reason::NotAFile }));
+            }
+            Err(source) => return Err(Unavailable { path, source }),
+        };
+        let length = metadata.len();
+        let modified = FileTime::from_last_modification_time(&metadata);
+        let numbering = match name {
+            WalName::Segment(segment) => {
+                let mut page = [0; HEADER_SIZE];
+                let page = match read_start(&file, &mut page) {
+                    Ok(page) => page,
+                    Err(source) => return Err(Unavailable { path, source }),
+                };
+                let header = Header::parse(page).and_then(|header| {
+                    header.check(*segment, length, self.system_identifier)?;
+                    Ok(header)
+                });
+                match header {
+                    Ok(header) => Some(header.numbering),
+                    Err(flaw) => {
+                        return Ok(Look::NotReady(Unfit { path, reason: Reason::Flaw(flaw) }));
+                    }
+                }
+            }
+            _ => None,
+        };
+        Ok(Look::Ready(Source { path, file, length, numbering, modified }))
+    }
+}
+
+impl Source {
+    /// Nobody has written to the file since it was looked at.
+    ///
+    /// # Errors
+    /// The file does not answer any more.
+    pub fn is_unchanged(&self) -> io::Result<bool> {
+        let metadata = self.file.metadata()?;
+        let modified = FileTime::from_last_modification_time(&metadata);
+        Ok(metadata.len() == self.length && modified == self.modified)
+    }
+}
+
+impl Reason {
+    /// What anybody sees who looks while the file is written: worth a word only when it stays so.
+    #[must_use]
+    pub fn may_be_in_transit(&self) -> bool {
+        let Self::Flaw(flaw) = self else { return false };
+        matches!(
+            flaw,
+            Flaw::Headerless { .. }
+                | Flaw::Magic { found: 0 }
+                | Flaw::TooShort { .. }
+                | Flaw::TooLong { .. }
+        )
+    }
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not ready: ", self.path)?;
+        match self.reason {
+            Reason::NotAFile => write!(f, "it is no regular file"),
+            Reason::Flaw(flaw) => flaw.fmt(f),
+            Reason::Changed => write!(f, "it was written to while it was copied"),
+        }
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not read {:?}: {}", self.path, self.source)
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Fills as much of `page` as the file has.
+fn read_start<'a>(file: &File, page: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    let mut filled: usize = 0;
+    while let Some(rest) = page.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let offset = u64::try_from(filled).unwrap_or(u64::MAX);
+        match file.read_at(rest, offset) {
+            Ok(0) => break,
+            Ok(count) => filled = filled.saturating_add(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(page.get(..filled).unwrap_or_default())
+}

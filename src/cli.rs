@@ -1,0 +1,233 @@
+//! What did the operator ask for? Takes the command line, gives checked [`Options`].
+//! The only user of clap; knows nothing of the file system.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::ValueParser;
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches};
+
+use crate::error::Error;
+use crate::wal::name::WalName;
+
+/// What one invocation is for.
+#[derive(Debug)]
+pub enum Command {
+    /// Restore one file.
+    Restore(Options),
+    /// Print the usage or the version.
+    Print(String),
+}
+
+/// A restore, with everything checked that the command line alone can show.
+#[derive(Debug)]
+pub struct Options {
+    /// ARCHIVELOCATION, the directory that segments arrive in.
+    pub archive_location: PathBuf,
+    /// NEXTWALFILE, the file that the server asks for.
+    pub requested: WalName,
+    /// XLOGFILEPATH, where the server wants it.
+    pub destination: PathBuf,
+    /// RESTARTWALFILE, as given.
+    pub restart_file: Option<OsString>,
+    /// Operands past the fourth.
+    pub surplus_operands: usize,
+    /// `-k`: segments to keep before the requested one; 0 keeps all.
+    pub keep_files: u32,
+    /// `-r`: retries of a copy that failed.
+    pub max_retries: u32,
+    /// `-s`: time between looks at the archive.
+    pub sleep_time: Duration,
+    /// `-t`: failover when this file exists.
+    pub trigger_file: Option<PathBuf>,
+    /// `-w`: failover after this long.
+    pub max_wait_time: Option<Duration>,
+    /// `--no-wait`: look once.
+    pub no_wait: bool,
+    /// `--on-error=promote`: the C program's exit statuses for errors.
+    pub classic_statuses: bool,
+    /// `-d`: log every step.
+    pub debug: bool,
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// The first thing on it that is wrong.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error> {
+    match command().try_get_matches_from(args) {
+        Ok(matches) => check(&matches).map(Command::Restore),
+        Err(answer) => match answer.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                Ok(Command::Print(answer.to_string()))
+            }
+            _ => Err(in_our_words(&answer)),
+        },
+    }
+}
+
+const USAGE: &str = "\
+pg_standby [OPTION]... ARCHIVELOCATION NEXTWALFILE XLOGFILEPATH
+                  [RESTARTWALFILE]";
+
+const ABOUT: &str = "\
+pg_standby waits for the next WAL file of a PostgreSQL warm standby and copies
+it into place. The server runs it:
+
+  restore_command = 'pg_standby -t /path/trigger /path/archive %f %p %r'";
+
+const AFTER_HELP: &str = "\
+Without RESTARTWALFILE, -k says what is pruned; with it, what precedes it is.
+
+Exit status: 0 restored; 1 not there, or failover; 201 could not be written;
+202 bad command line, or no archive. The last two stop the server: it does not
+promote, and asks again when it is started.
+
+Failover: create the trigger file, empty or with the word \"smart\" to replay
+first what is in the archive, with the word \"fast\" to drop that; or send
+SIGUSR1 (fast).";
+
+fn command() -> clap::Command {
+    let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    let valued = |name: &'static str, value: &'static str| {
+        // Whatever stands behind such an option is its value, as getopt has it: "-r -1" is a bad number.
+        let parser = ValueParser::os_string();
+        Arg::new(name).long(name).value_name(value).value_parser(parser).allow_hyphen_values(true)
+    };
+    clap::Command::new("pg_standby")
+        .version(env!("CARGO_PKG_VERSION"))
+        .override_usage(USAGE)
+        .before_help(ABOUT)
+        .after_help(AFTER_HELP)
+        .help_template("{before-help}Usage: {usage}\n\nOptions:\n{options}{after-help}\n")
+        .args_override_self(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args([
+            switch("copy").short('c').help("Copy; the only way there is, so it does nothing"),
+            switch("debug").short('d').help("Log every step"),
+            valued("keep-files", "N")
+                .short('k')
+                .help("Keep N segments before the requested one [0: all]"),
+            switch("link").short('l').help("Accepted, does nothing"),
+            valued("max-retries", "N").short('r').help("Try a copy that failed N more times [3]"),
+            valued("sleep-time", "S").short('s').help("Seconds between looks, 0.1 to 60 [5]"),
+            valued("trigger-file", "FILE").short('t').help("Fail over when FILE exists"),
+            valued("max-wait-time", "S")
+                .short('w')
+                .help("Fail over after S seconds of waiting [0: never]"),
+            switch("no-wait").help("Look once: for the server's own standby mode"),
+            valued("on-error", "HOW").help("On errors, hold; or promote, as C did [hold]"),
+            Arg::new("version")
+                .short('V')
+                .long("version")
+                .action(ArgAction::Version)
+                .help("Print the version"),
+            Arg::new("help")
+                .short('?')
+                .long("help")
+                .action(ArgAction::Help)
+                .help("Print this help"),
+            Arg::new("operands")
+                .action(ArgAction::Append)
+                .num_args(0..)
+                .hide(true)
+                .value_parser(ValueParser::os_string()),
+        ])
+}
+
+fn check(matches: &ArgMatches) -> Result<Options, Error> {
+    let value = |name: &str| matches.get_one::<OsString>(name);
+    let mut operands = matches.get_many::<OsString>("operands").into_iter().flatten();
+    let mut operand = |operand| operands.next().ok_or(Error::MissingOperand { operand });
+    let archive_location = PathBuf::from(operand("ARCHIVELOCATION")?);
+    let name = operand("NEXTWALFILE")?;
+    let destination = PathBuf::from(operand("XLOGFILEPATH")?);
+    let Some(requested) = WalName::parse(name) else {
+        return Err(Error::NotWal { name: name.clone() });
+    };
+    if destination.file_name().is_none() {
+        return Err(Error::NoDestination { path: destination });
+    }
+    Ok(Options {
+        archive_location,
+        requested,
+        destination,
+        restart_file: operands.next().cloned(),
+        surplus_operands: operands.count(),
+        keep_files: whole_number("-k (--keep-files)", value("keep-files"), 0)?,
+        max_retries: whole_number("-r (--max-retries)", value("max-retries"), 3)?,
+        sleep_time: sleep_time(value("sleep-time"))?,
+        trigger_file: value("trigger-file").map(PathBuf::from),
+        max_wait_time: match whole_number("-w (--max-wait-time)", value("max-wait-time"), 0)? {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds.into())),
+        },
+        no_wait: matches.get_flag("no-wait"),
+        classic_statuses: classic_statuses(value("on-error"))?,
+        debug: matches.get_flag("debug"),
+    })
+}
+
+fn whole_number(
+    option: &'static str,
+    value: Option<&OsString>,
+    default: u32,
+) -> Result<u32, Error> {
+    let Some(value) = value else {
+        return Ok(default);
+    };
+    trimmed(value).and_then(|digits| digits.parse().ok()).ok_or_else(|| Error::BadValue {
+        option,
+        value: value.clone(),
+        expected: "a whole number from 0 to 4294967295",
+    })
+}
+
+fn sleep_time(value: Option<&OsString>) -> Result<Duration, Error> {
+    let Some(value) = value else {
+        return Ok(Duration::from_secs(5));
+    };
+    trimmed(value)
+        .and_then(|seconds| seconds.parse().ok())
+        .filter(|seconds| (0.1..=60.0).contains(seconds))
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| Error::BadValue {
+            option: "-s (--sleep-time)",
+            value: value.clone(),
+            expected: "seconds from 0.1 to 60",
+        })
+}
+
+fn classic_statuses(value: Option<&OsString>) -> Result<bool, Error> {
+    match value.map(|value| (value.to_str(), value)) {
+        None | Some((Some("hold"), _)) => Ok(false),
+        Some((Some("promote"), _)) => Ok(true),
+        Some((_, value)) => Err(Error::BadValue {
+            option: "--on-error",
+            value: value.clone(),
+            expected: "\"hold\" or \"promote\"",
+        }),
+    }
+}
+
+fn trimmed(value: &OsStr) -> Option<&str> {
+    value.to_str().map(str::trim)
+}
+
+fn in_our_words(answer: &clap::Error) -> Error {
+    let option = match answer.get(ContextKind::InvalidArg) {
+        // clap names an option as "--sleep-time <S>"; the placeholder would be taken for what was typed.
+        Some(option) => option.to_string().split(" <").next().unwrap_or_default().to_owned(),
+        None => String::new(),
+    };
+    match answer.kind() {
+        ErrorKind::InvalidValue | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
+            Error::MissingValue { option }
+        }
+        ErrorKind::TooManyValues => Error::UnexpectedValue { option },
+        _ => Error::UnknownOption { option },
+    }
+}

@@ -1,0 +1,94 @@
+//! Signals: which have arrived, a file descriptor that wakes a `poll` when one does, and dying by one.
+//! What a signal means for recovery is `failover`'s to say.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::low_level::emulate_default_handler;
+use signal_hook::{flag, low_level::pipe};
+
+/// The signals that have arrived since [`Signals::listen`].
+pub struct Signals {
+    usr1: Arc<AtomicBool>,
+    int: Arc<AtomicBool>,
+    quit: Arc<AtomicBool>,
+    wakeup: UnixStream,
+}
+
+impl Signals {
+    /// Starts to listen for SIGUSR1, SIGINT and SIGQUIT, whatever the server left as their actions, and keeps SIGXFSZ
+    /// from killing the program: a file that may not grow is an error of the copy.
+    ///
+    /// # Errors
+    /// No file descriptor or no handler could be had.
+    pub fn listen() -> io::Result<Self> {
+        let (wakeup, waker) = UnixStream::pair()?;
+        wakeup.set_nonblocking(true)?;
+        let listen_for = |signal| {
+            let arrived = Arc::new(AtomicBool::new(false));
+            flag::register(signal, Arc::clone(&arrived))?;
+            pipe::register(signal, waker.try_clone()?)?;
+            io::Result::Ok(arrived)
+        };
+        flag::register(SIGXFSZ, Arc::default())?;
+        Ok(Self {
+            usr1: listen_for(SIGUSR1)?,
+            int: listen_for(SIGINT)?,
+            quit: listen_for(SIGQUIT)?,
+            wakeup,
+        })
+    }
+
+    /// SIGUSR1 has arrived.
+    #[must_use]
+    pub fn usr1(&self) -> bool {
+        self.usr1.load(Ordering::Relaxed)
+    }
+
+    /// SIGINT has arrived.
+    #[must_use]
+    pub fn int(&self) -> bool {
+        self.int.load(Ordering::Relaxed)
+    }
+
+    /// SIGQUIT has arrived.
+    #[must_use]
+    pub fn quit(&self) -> bool {
+        self.quit.load(Ordering::Relaxed)
+    }
+}
+
+impl Signals {
+    /// Forgets the wake-ups so far; what has arrived stays known.
+    pub fn drain(&self) {
+        let mut bytes = [0; 64];
+        while (&self.wakeup).read(&mut bytes).is_ok_and(|count| count > 0) {}
+    }
+}
+
+impl AsFd for Signals {
+    /// Readable from a signal on until the next [`Signals::drain`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wakeup.as_fd()
+    }
+}
+
+/// Dies by SIGTERM.
+pub fn die_by_sigterm() -> ! {
+    die_by(SIGTERM)
+}
+
+/// Dies by SIGINT.
+pub fn die_by_sigint() -> ! {
+    die_by(SIGINT)
+}
+
+fn die_by(signal: i32) -> ! {
+    let _ = emulate_default_handler(signal);
+    // Should the kernel not have it: SIGABRT stops the server as well, and promotes nothing.
+    std::process::abort()
+}

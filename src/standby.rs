@@ -1,0 +1,314 @@
+//! The loop: the order of the checks, and nothing else.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use log::{debug, error, info, warn};
+
+use crate::archive::{Archive, Look, Reason, Source, Unavailable, Unfit};
+use crate::cli::Options;
+use crate::error::{Error, Failure};
+use crate::failover::{By, Failover, Request};
+use crate::outcome::Outcome;
+use crate::prune::{self, Keep};
+use crate::report::Lasting;
+use crate::restore::{self, CopyError};
+use crate::server::{self, Postmaster};
+use crate::signals::Signals;
+use crate::wait::{Tries, Wait};
+use crate::wal::header::Flaw;
+use crate::wal::name::{Numbering, SegmentName, WalName};
+
+/// One request of the server, from the first look to the outcome.
+pub struct Standby<'a> {
+    options: &'a Options,
+    signals: &'a Signals,
+    archive: Archive<'a>,
+    failover: Failover<'a>,
+    postmaster: Option<Postmaster>,
+    wait: Wait<'a>,
+    started: Instant,
+    /// Copies that our own side has failed.
+    copies: Tries,
+    /// Looks that a smart failover gives an archive that does not answer.
+    looks: Tries,
+    /// What keeps the file from being restored.
+    obstacle: Lasting,
+}
+
+/// What came of one look at the archive.
+enum Tried {
+    Restored(Option<Numbering>),
+    /// The copy failed on our side, or a signal came while it was made: to be tried again.
+    Undone,
+    Absent,
+    NotReady(Unfit),
+    Unavailable(Unavailable),
+}
+
+impl<'a> Standby<'a> {
+    /// Takes in what the data directory says at the start.
+    #[must_use]
+    pub fn new(options: &'a Options, signals: &'a Signals) -> Self {
+        Self {
+            options,
+            signals,
+            archive: Archive::at(&options.archive_location, server::system_identifier()),
+            failover: Failover::new(signals, options.trigger_file.as_deref()),
+            postmaster: Postmaster::here(),
+            wait: Wait::new(signals),
+            started: Instant::now(),
+            copies: Tries::new(options.sleep_time, options.max_retries),
+            looks: Tries::new(options.sleep_time, options.max_retries),
+            obstacle: Lasting::default(),
+        }
+    }
+
+    /// Restores the requested file, or finds out that it is not to be had.
+    ///
+    /// # Errors
+    /// There is no archive, or the destination cannot be written.
+    pub fn run(mut self) -> Result<Outcome, Error> {
+        if let Some(source) = self.archive.missing()
+            && self.failover.asked().is_none()
+            && self.failover.settles_at().is_none()
+        {
+            let location = self.options.archive_location.clone();
+            return Err(Error::NoArchive { location, source });
+        }
+        match self.options.requested {
+            WalName::Segment(segment) => self.wait_for(segment),
+            _ => self.look_for(),
+        }
+    }
+
+    fn wait_for(&mut self, segment: SegmentName) -> Result<Outcome, Error> {
+        loop {
+            if let Some(end) = self.must_leave() {
+                return Ok(end);
+            }
+            let request = self.failover.asked();
+            match &request {
+                Some(Request::Fast(by)) => return Ok(fast_failover(by, segment)),
+                Some(Request::SmartBefore(first, by)) if segment.position >= *first => {
+                    info!("{segment} is refused: failover was asked for by {by}");
+                    return Ok(Outcome::NotThere);
+                }
+                _ => {}
+            }
+            let tried = self.try_to_restore()?;
+            match &tried {
+                Tried::Restored(numbering) => return Ok(self.prune_behind(segment, *numbering)),
+                Tried::NotReady(unfit) if self.ends_classically(unfit) => {
+                    error!("{unfit}");
+                    return Ok(Outcome::ClassicTooLong);
+                }
+                _ => {}
+            }
+            match (&request, &tried) {
+                (_, Tried::Undone) => {}
+                (Some(Request::Smart(_)), Tried::Unavailable(_)) if self.look_again() => {
+                    self.say(&tried);
+                }
+                (Some(Request::Smart(by) | Request::SmartBefore(_, by)), _) => {
+                    return Ok(smart_failover(by, segment, &tried));
+                }
+                _ if self.options.no_wait => {
+                    self.say(&tried);
+                    return Ok(Outcome::NotThere);
+                }
+                _ if self.has_waited_enough() => {
+                    let seconds = self.options.max_wait_time.unwrap_or_default().as_secs();
+                    self.say(&tried);
+                    info!(
+                        "fast failover: {segment} has not come within {seconds} seconds, recovery ends before it"
+                    );
+                    return Ok(Outcome::NotThere);
+                }
+                _ => self.say(&tried),
+            }
+            self.pause();
+        }
+    }
+
+    /// History and backup history files are never waited for. Only an archive that does not answer is: a false "not
+    /// there" would make the server choose a wrong timeline.
+    fn look_for(&mut self) -> Result<Outcome, Error> {
+        loop {
+            if let Some(end) = self.must_leave() {
+                return Ok(end);
+            }
+            let tried = self.try_to_restore()?;
+            match tried {
+                Tried::Restored(_) => return Ok(Outcome::Done),
+                Tried::Absent => return Ok(Outcome::NotThere),
+                Tried::Undone => {}
+                Tried::NotReady(_) | Tried::Unavailable(_) => {
+                    self.say(&tried);
+                    let given_up = self.options.no_wait || self.has_waited_enough();
+                    if given_up || self.failover.asked().is_some() {
+                        let name = self.options.requested;
+                        warn!("{name} is taken for absent, though the archive could not tell");
+                        return Ok(Outcome::NotThere);
+                    }
+                }
+            }
+            self.pause();
+        }
+    }
+
+    /// The C program gave up on a segment that is too long.
+    fn ends_classically(&self, unfit: &Unfit) -> bool {
+        self.options.classic_statuses && matches!(unfit.reason, Reason::Flaw(Flaw::TooLong { .. }))
+    }
+
+    /// SIGQUIT, or nobody left to work for.
+    fn must_leave(&self) -> Option<Outcome> {
+        if self.signals.quit() {
+            return Some(Outcome::Interrupted);
+        }
+        let postmaster = self.postmaster.filter(|postmaster| postmaster.is_gone())?;
+        warn!(
+            "the server that asked (PID {}) is gone: nothing more is done for it",
+            postmaster.pid()
+        );
+        Some(Outcome::Terminated)
+    }
+
+    fn try_to_restore(&mut self) -> Result<Tried, Error> {
+        let source = match self.archive.look(&self.options.requested) {
+            Look::Ready(source) => source,
+            Look::Absent => return Ok(Tried::Absent),
+            Look::NotReady(unfit) => return Ok(Tried::NotReady(unfit)),
+            Look::Unavailable(unavailable) => return Ok(Tried::Unavailable(unavailable)),
+        };
+        if !self.copies.is_due() {
+            return Ok(Tried::Undone);
+        }
+        let Source { path, length, .. } = &source;
+        debug!("copying {path:?}, {length} bytes");
+        let staged = match restore::stage(&source, &self.options.destination) {
+            Ok(staged) => staged,
+            Err(CopyError::Source(error)) => {
+                let path = source.path;
+                return Ok(Tried::Unavailable(Unavailable { path, source: error }));
+            }
+            Err(CopyError::Changed) => {
+                let (path, reason) = (source.path, Reason::Changed);
+                return Ok(Tried::NotReady(Unfit { path, reason }));
+            }
+            Err(CopyError::Destination(failure)) => return self.copy_failed(failure),
+        };
+        if self.came_too_late() {
+            return Ok(Tried::Undone);
+        }
+        if let Err(failure) = staged.publish() {
+            return self.copy_failed(failure);
+        }
+        self.obstacle.is_over(&format_args!("{path:?} is ready now", path = source.path));
+        debug!("restored {:?}", self.options.destination);
+        Ok(Tried::Restored(source.numbering))
+    }
+
+    fn copy_failed(&mut self, failure: Failure) -> Result<Tried, Error> {
+        if self.copies.another() {
+            warn!("{failure}; trying again");
+            return Ok(Tried::Undone);
+        }
+        Err(Error::NotRestored { failure, tries: self.copies.failed() })
+    }
+
+    /// Something has happened during the copy that forbids to hand it over.
+    fn came_too_late(&self) -> bool {
+        let refused = matches!(self.options.requested, WalName::Segment(_))
+            && self.failover.signalled().is_some();
+        refused || self.signals.quit() || self.postmaster.is_some_and(Postmaster::is_gone)
+    }
+
+    fn prune_behind(&self, segment: SegmentName, numbering: Option<Numbering>) -> Outcome {
+        let options = self.options;
+        let keep = match &options.restart_file {
+            Some(restart_file) => Keep::From(restart_file),
+            None => Keep::Count(options.keep_files),
+        };
+        let cutoff = numbering.and_then(|numbers| prune::cutoff(keep, segment.position, numbers));
+        if let Some(cutoff) = cutoff {
+            debug!("pruning what precedes log file {:X}, segment {:X}", cutoff.log, cutoff.segment);
+            prune::remove_before(cutoff, &options.archive_location, &options.destination);
+        }
+        // Removing many files takes long enough for an operator to ask meanwhile, and nobody would hear it later.
+        if let Some(Request::Fast(by)) = self.failover.signalled()
+            && fs::remove_file(&options.destination).is_ok()
+        {
+            return fast_failover(&by, segment);
+        }
+        Outcome::Done
+    }
+
+    /// A pause of the looks that are left to a smart failover is on, or another one begins.
+    fn look_again(&mut self) -> bool {
+        !self.looks.is_due() || self.looks.another()
+    }
+
+    fn has_waited_enough(&self) -> bool {
+        self.options.max_wait_time.is_some_and(|time| self.started.elapsed() >= time)
+    }
+
+    /// Says what keeps the file from being restored, if it lasts.
+    fn say(&mut self, tried: &Tried) {
+        let name = self.options.requested;
+        match tried {
+            Tried::Unavailable(unavailable) => {
+                let message = format_args!("{unavailable}; waiting until the archive answers");
+                self.obstacle.goes_on("unavailable", Duration::ZERO, &message);
+            }
+            Tried::NotReady(unfit) => {
+                let in_transit = unfit.reason.may_be_in_transit();
+                let grace = if in_transit { self.options.sleep_time } else { Duration::ZERO };
+                let message = format_args!("{unfit}; waiting for one that is");
+                self.obstacle.goes_on(&unfit.to_string(), grace, &message);
+            }
+            Tried::Absent => {
+                debug!("{name} is not there");
+                let location = &self.options.archive_location;
+                let message = format_args!("archive {location:?} answers, waiting for {name}");
+                self.obstacle.is_over(&message);
+            }
+            Tried::Restored(_) | Tried::Undone => {}
+        }
+    }
+
+    /// Sleeps until something may have changed, at most one sleeptime.
+    fn pause(&self) {
+        let now = Instant::now();
+        let enough = self.options.max_wait_time.and_then(|time| self.started.checked_add(time));
+        let deadline = [
+            now.checked_add(self.options.sleep_time),
+            enough,
+            self.copies.due(),
+            self.looks.due(),
+            self.failover.settles_at(),
+        ];
+        let next = deadline.into_iter().flatten().filter(|deadline| *deadline > now).min();
+        self.wait.until(next.unwrap_or(now));
+    }
+}
+
+fn fast_failover(by: &By, segment: SegmentName) -> Outcome {
+    Failover::use_up(by, segment);
+    info!("fast failover, asked for by {by}: recovery ends before {segment}");
+    Outcome::NotThere
+}
+
+fn smart_failover(by: &By, segment: SegmentName, tried: &Tried) -> Outcome {
+    match tried {
+        Tried::Unavailable(unavailable) => {
+            warn!("{unavailable}; failover goes on without what may be in the archive");
+            Failover::use_up(by, segment);
+        }
+        Tried::NotReady(unfit) => warn!("{unfit}; failover goes on without it"),
+        _ => {}
+    }
+    info!("smart failover, asked for by {by}: recovery ends before {segment}");
+    Outcome::NotThere
+}

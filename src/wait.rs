@@ -1,0 +1,78 @@
+//! Sleeps until something may have changed: one `poll` over everything that can end a wait.
+//! What has changed is for others to see.
+
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
+
+use crate::signals::Signals;
+
+/// Everything that can wake the program before its time.
+pub struct Wait<'a> {
+    signals: &'a Signals,
+}
+
+impl<'a> Wait<'a> {
+    /// A wait that signals end.
+    #[must_use]
+    pub fn new(signals: &'a Signals) -> Self {
+        Self { signals }
+    }
+
+    /// Sleeps until `deadline`, or less where something may have changed.
+    pub fn until(&self, deadline: Instant) {
+        let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        // Whatever poll answers, the caller looks again.
+        let _ = poll(&mut fds, timeout(deadline.saturating_duration_since(Instant::now())));
+        self.signals.drain();
+    }
+}
+
+/// Rounded up to poll's milliseconds: rounded down, the last fraction would be spent in a busy loop.
+fn timeout(time: Duration) -> PollTimeout {
+    let up = time.saturating_add(Duration::from_micros(999));
+    PollTimeout::try_from(up).unwrap_or(PollTimeout::MAX)
+}
+
+/// Tries of something that fails, with growing pauses between them: one sleeptime, two, three.
+pub struct Tries {
+    sleep_time: Duration,
+    limit: u32,
+    failed: u32,
+    due: Option<Instant>,
+}
+
+impl Tries {
+    /// One try and `retries` more.
+    #[must_use]
+    pub fn new(sleep_time: Duration, retries: u32) -> Self {
+        Self { sleep_time, limit: retries, failed: 0, due: None }
+    }
+
+    /// The pause since the last failure is over.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.due.is_none_or(|due| due <= Instant::now())
+    }
+
+    /// A try has failed. True where another one is left, after a pause.
+    pub fn another(&mut self) -> bool {
+        self.failed = self.failed.saturating_add(1);
+        let pause = self.sleep_time.saturating_mul(self.failed);
+        self.due = Instant::now().checked_add(pause);
+        self.failed <= self.limit
+    }
+
+    /// How many have failed.
+    #[must_use]
+    pub fn failed(&self) -> u32 {
+        self.failed
+    }
+
+    /// When the next one is due.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+}

@@ -1,0 +1,222 @@
+//! The trigger file: what its words do, who is told of what, and that it is never written through, blocked on or
+//! misread.
+
+mod support;
+
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
+use nix::unistd::{User, geteuid, mkfifo};
+use support::wal::after;
+use support::{SEGMENT, Site};
+
+fn me() -> String {
+    User::from_uid(geteuid()).unwrap().unwrap().name
+}
+
+fn used_up(segment: &str) -> String {
+    format!("smart before {segment}\n")
+}
+
+#[test]
+fn a_smart_failover_restores_what_is_there_and_ends_at_the_first_that_is_not() {
+    for word in ["", " \n", "smart", "Smart\n", "SMART failover"] {
+        let site = Site::new();
+        let bytes = site.put_segment(SEGMENT);
+        site.write("trigger", word);
+        // An empty file that is new is one whose writer may not be done.
+        thread::sleep(Duration::from_millis(110));
+        site.asks(&[], SEGMENT).with_trigger().ends().with_status(0).in_silence();
+        assert_eq!(site.restored(), Some(bytes), "{word:?}");
+        let next = after(SEGMENT, 1);
+        let ended = site.asks(&[], &next).with_trigger().ends().with_status(1);
+        assert_eq!(
+            ended.stderr,
+            format!(
+                "pg_standby: smart failover, asked for by trigger file {:?} of {}: recovery ends before {next}\n",
+                site.trigger(),
+                me()
+            )
+        );
+        assert_eq!(fs::read_to_string(site.trigger()).unwrap(), word);
+    }
+}
+
+#[test]
+fn a_smart_failover_does_not_wait_for_a_segment_that_is_not_ready() {
+    let site = Site::new();
+    site.put(SEGMENT, "half a file");
+    site.write("trigger", "smart");
+    let ended = site.asks(&["-s", "60"], SEGMENT).with_trigger().ends().with_status(1);
+    ended.saying("failover goes on without it").saying("smart failover");
+}
+
+#[test]
+fn a_smart_failover_does_not_give_up_a_segment_that_our_side_cannot_write() {
+    let site = Site::with("archive", "nowhere/RECOVERYXLOG");
+    site.put_segment(SEGMENT);
+    site.write("trigger", "smart");
+    site.asks(&["-s", "0.1"], SEGMENT).with_trigger().ends().with_status(201);
+}
+
+#[test]
+fn a_fast_failover_ends_at_once_and_uses_the_trigger_file_up() {
+    for word in
+        ["fast", "Fast\n", "\n fast and more than the line that replaces it, by quite a bit\n"]
+    {
+        let site = Site::new();
+        site.put_segment(SEGMENT);
+        site.write("trigger", word);
+        let ended = site.asks(&[], SEGMENT).with_trigger().ends().with_status(1);
+        assert_eq!(
+            ended.stderr,
+            format!(
+                "pg_standby: fast failover, asked for by trigger file {:?} of {}: recovery ends before {SEGMENT}\n",
+                site.trigger(),
+                me()
+            )
+        );
+        assert_eq!(site.restored(), None);
+        assert_eq!(fs::read_to_string(site.trigger()).unwrap(), used_up(SEGMENT));
+    }
+}
+
+#[test]
+fn after_a_fast_failover_the_server_gets_what_it_asks_for_again_and_nothing_else() {
+    let site = Site::new();
+    let (last, refused) = (SEGMENT, &after(SEGMENT, 1));
+    let bytes = site.put_segment(last);
+    site.put_segment(refused);
+    site.put_segment(&after(SEGMENT, 2));
+    site.write("trigger", "fast");
+    let ask = |name: &str| site.asks(&["-s", "60"], name).with_trigger().ends();
+    ask(refused).with_status(1).saying("fast failover");
+    // 15 and later look ahead and ask twice.
+    ask(refused).with_status(1).saying("is refused");
+    // Every version goes back to the last one that it had.
+    ask(last).with_status(0).in_silence();
+    assert_eq!(site.restored(), Some(bytes));
+    fs::remove_file(site.destination()).unwrap();
+    ask("00000002.history").with_status(1).in_silence();
+    ask("00000001.history").with_status(1).in_silence();
+    ask(&after(SEGMENT, 2)).with_status(1);
+    // On another timeline it is the same place in WAL.
+    ask(&refused.replace("00000001000", "00000002000")).with_status(1).saying("is refused");
+    // Nothing is waited for any more, what is not there is not there.
+    ask("000000010000000000000003").with_status(1);
+    assert_eq!(site.restored(), None);
+    assert_eq!(fs::read_to_string(site.trigger()).unwrap(), used_up(refused));
+}
+
+#[test]
+fn a_trigger_file_that_comes_while_it_waits_is_seen() {
+    for (word, words) in [("smart", "smart failover"), ("fast\n", "fast failover")] {
+        let site = Site::new();
+        let running = site.asks(&["-s", "0.1"], SEGMENT).with_trigger().starts().is_waiting();
+        site.write("trigger", word);
+        running.ends().with_status(1).saying(words);
+    }
+}
+
+#[test]
+fn a_word_that_is_written_a_little_later_than_the_file_is_created_still_counts() {
+    for _ in 0..10 {
+        let site = Site::new();
+        let running = site.asks(&["-s", "0.1"], SEGMENT).with_trigger().starts().is_waiting();
+        let mut file = File::create(site.trigger()).unwrap();
+        thread::sleep(Duration::from_millis(30));
+        file.write_all(b"fast\n").unwrap();
+        running.ends().with_status(1).saying("fast failover");
+    }
+}
+
+#[test]
+fn an_empty_trigger_file_counts_once_it_has_settled() {
+    let site = Site::new();
+    site.write("trigger", "");
+    let ended = site.asks(&["-s", "60"], SEGMENT).with_trigger().ends().with_status(1);
+    ended.saying("smart failover");
+    // Its time may be ahead of ours, on a file server whose clock is wrong.
+    let file = File::options().write(true).open(site.trigger()).unwrap();
+    file.set_modified(std::time::SystemTime::now() + Duration::from_hours(1)).unwrap();
+    let ended = site.asks(&["-s", "60"], SEGMENT).with_trigger().ends().with_status(1);
+    ended.saying("smart failover");
+}
+
+#[test]
+fn any_other_word_is_reported_once_with_its_owner_and_ignored() {
+    let site = Site::new();
+    site.write("trigger", "later, perhaps\n");
+    let running = site.asks(&["-s", "0.1"], SEGMENT).with_trigger().starts();
+    let running = running.has_said("is ignored: found \"later, perhaps\\n\", expected nothing");
+    let bytes = site.put_segment(SEGMENT);
+    let ended = running.ends().with_status(0);
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    ended.saying(&format!("trigger file {:?} of {}", site.trigger(), me()));
+    assert_eq!(site.restored(), Some(bytes));
+    assert_eq!(fs::read_to_string(site.trigger()).unwrap(), "later, perhaps\n");
+}
+
+#[test]
+fn a_trigger_path_that_is_no_regular_file_is_reported_and_never_blocks() {
+    let make: [fn(&Path); 3] = [
+        |path| fs::create_dir(path).unwrap(),
+        |path| mkfifo(path, Mode::S_IRWXU).unwrap(),
+        |path| symlink("/dev/zero", path).unwrap(),
+    ];
+    for make in make {
+        let site = Site::new();
+        make(&site.trigger());
+        let running = site.asks(&["-s", "0.1"], SEGMENT).with_trigger().starts();
+        let running = running.has_said("is ignored: it is no regular file");
+        site.put_segment(SEGMENT);
+        running.ends().with_status(0);
+    }
+}
+
+#[test]
+fn a_trigger_file_that_cannot_be_read_is_reported_and_ignored() {
+    let site = Site::new();
+    site.write("trigger", "fast");
+    fs::set_permissions(site.trigger(), Permissions::from_mode(0)).unwrap();
+    let running = site.asks(&["-s", "0.1"], SEGMENT).with_trigger().unprivileged().starts();
+    let running = running.has_said("is ignored: Permission denied");
+    site.put_segment(SEGMENT);
+    running.ends().with_status(0);
+}
+
+#[test]
+fn a_fast_file_that_cannot_be_written_works_and_must_be_removed_by_hand() {
+    let site = Site::new();
+    site.put_segment(SEGMENT);
+    site.write("trigger", "fast");
+    fs::set_permissions(site.trigger(), Permissions::from_mode(0o444)).unwrap();
+    let ended = site.asks(&[], SEGMENT).with_trigger().unprivileged().ends().with_status(1);
+    ended.saying("remove the file by hand").saying("fast failover");
+    assert_eq!(fs::read_to_string(site.trigger()).unwrap(), "fast");
+}
+
+#[test]
+fn a_trigger_file_is_read_through_a_link_and_never_written_through_one() {
+    let site = Site::new();
+    site.write("target", "fast");
+    symlink("target", site.trigger()).unwrap();
+    let ended = site.asks(&[], SEGMENT).with_trigger().ends().with_status(1);
+    ended.saying("remove the file by hand").saying("fast failover");
+    assert_eq!(fs::read_to_string(site.path().join("target")).unwrap(), "fast");
+}
+
+#[test]
+fn without_the_option_no_file_is_a_trigger() {
+    let site = Site::new();
+    site.write("trigger", "fast");
+    site.put_segment(SEGMENT);
+    site.asks(&[], SEGMENT).ends().with_status(0).in_silence();
+    let ended = site.asks(&["-t", ""], SEGMENT).ends().with_status(0);
+    ended.saying("the name of the trigger file is empty");
+}
