@@ -1,0 +1,153 @@
+//! Faults of the machine: a full disk, a limit on file sizes, standard error closed or full, file systems that cannot
+//! do everything, a panic. Those that cannot be had on demand come from `faults/shim.c`.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use nix::mount::{MsFlags, mount, umount};
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
+use support::wal::{Segment, after};
+use support::{SEGMENT, Site};
+use tempfile::TempDir;
+
+/// The compiled shim, built once.
+fn shim() -> PathBuf {
+    static SHIM: OnceLock<TempDir> = OnceLock::new();
+    let directory = SHIM.get_or_init(|| {
+        let directory = TempDir::with_prefix("pg_standby.").unwrap();
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/shim.c");
+        let built = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(directory.path().join("shim.so"))
+            .args([source, "-ldl"])
+            .status()
+            .expect("a C compiler, which Rust needs as its linker");
+        assert!(built.success());
+        directory
+    });
+    directory.path().join("shim.so")
+}
+
+#[test]
+fn a_panic_dies_by_sigabrt() {
+    let site = Site::new();
+    site.put_segment(SEGMENT);
+    let broken = site.asks(&[], SEGMENT).env("LD_PRELOAD", shim()).env("FAULT", "clock");
+    broken.ends().by_signal(Signal::SIGABRT).saying("panicked");
+    assert_eq!(site.restored(), None);
+    let mute = site.asks(&[], SEGMENT).env("LD_PRELOAD", shim()).env("FAULT", "clock");
+    mute.redirected("2>/dev/full").ends().by_signal(Signal::SIGABRT);
+}
+
+#[test]
+fn nothing_is_ever_done_by_another_process() {
+    let site = Site::new();
+    let bytes = site.put_segment(SEGMENT);
+    site.put_segment(&after(SEGMENT, 1));
+    let restart = after(SEGMENT, 0);
+    let asking = site.asks(&["-s", "0.1"], SEGMENT).arg(&restart);
+    asking.env("LD_PRELOAD", shim()).env("FAULT", "child").ends().with_status(0);
+    assert_eq!(site.restored(), Some(bytes));
+    site.write("trigger", "fast");
+    let asking = site.asks(&["-s", "0.1"], &after(SEGMENT, 2)).with_trigger();
+    asking.env("LD_PRELOAD", shim()).env("FAULT", "child").ends().with_status(1);
+}
+
+#[test]
+fn a_file_system_without_nameless_files_gets_a_temporary_name() {
+    let site = Site::new();
+    let bytes = site.put_segment(SEGMENT);
+    // What a killed process left.
+    site.write("pg_wal/RECOVERYXLOG.pg_standby", "half a segment");
+    fs::write(site.destination(), "old").unwrap();
+    let asking = || site.asks(&["-r", "0"], SEGMENT).env("LD_PRELOAD", shim());
+    asking().env("FAULT", "tmpfile").ends().with_status(0).in_silence();
+    assert_eq!(site.restored(), Some(bytes));
+    assert!(site.litter().is_empty(), "{:?}", site.litter());
+
+    fs::remove_file(site.destination()).unwrap();
+    fs::create_dir(site.destination()).unwrap();
+    asking().env("FAULT", "tmpfile").ends().with_status(201);
+    assert!(site.litter().is_empty(), "{:?}", site.litter());
+}
+
+#[test]
+fn a_kernel_that_does_not_copy_changes_nothing() {
+    let site = Site::new();
+    let name = "000000010000000000000001";
+    let bytes = Segment::sized(name, 16 << 20).bytes();
+    site.put(name, &bytes);
+    let asking = site.asks(&[], name).env("LD_PRELOAD", shim()).env("FAULT", "kernel");
+    asking.ends().with_status(0).in_silence();
+    assert!(site.restored() == Some(bytes));
+}
+
+#[test]
+fn standard_error_that_is_closed_or_full_changes_nothing_about_what_is_restored() {
+    for redirection in ["2>&-", "2>/dev/full", ">&- 2>&- <&-", ">/dev/full 2>&1"] {
+        let site = Site::new();
+        let bytes = site.put_segment(SEGMENT);
+        let asking = || site.asks(&["-d"], SEGMENT).arg("%r").redirected(redirection);
+        asking().ends().with_status(0);
+        assert_eq!(site.restored(), Some(bytes), "{redirection}");
+        site.write("trigger", "fast");
+        let failover = site.asks(&["-d"], &after(SEGMENT, 1)).with_trigger();
+        failover.redirected(redirection).ends().with_status(1);
+        let nowhere = site.asks(&["-k", "many"], SEGMENT).redirected(redirection);
+        nowhere.ends().with_status(202);
+    }
+}
+
+#[test]
+fn a_reader_of_standard_error_that_has_gone_changes_nothing() {
+    let site = Site::new();
+    let bytes = site.put_segment(SEGMENT);
+    let asking = site.asks(&["-d"], SEGMENT).after("exec 2>pipe.fifo; rm pipe.fifo");
+    nix::unistd::mkfifo(&site.path().join("pipe.fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let running = asking.starts();
+    drop(fs::File::open(site.path().join("pipe.fifo")).unwrap());
+    running.ends().with_status(0);
+    assert_eq!(site.restored(), Some(bytes));
+}
+
+#[test]
+fn a_limit_on_file_sizes_is_201_and_leaves_nothing() {
+    let site = Site::new();
+    site.put_segment(SEGMENT);
+    // 512 blocks of 512 bytes or of 1024, which is less than the segment either way.
+    let asking = site.asks(&["-s", "0.1", "-r", "1"], SEGMENT).after("ulimit -f 512");
+    let ended = asking.ends().with_status(201);
+    ended.saying("File too large").saying("gave up after 2 tries");
+    assert_eq!((site.restored(), site.litter()), (None, Vec::new()));
+    assert_eq!(site.listing(), [SEGMENT]);
+}
+
+#[test]
+fn a_full_file_system_is_201_until_there_is_room() {
+    if !geteuid().is_root() {
+        // Only root may mount one; the limit on file sizes takes the same path.
+        return a_limit_on_file_sizes_is_201_and_leaves_nothing();
+    }
+    let site = Site::new();
+    let bytes = site.put_segment(SEGMENT);
+    let pg_wal = site.path().join("pg_wal");
+    let size = Some("size=512k");
+    mount(Some("tmpfs"), &pg_wal, Some("tmpfs"), MsFlags::empty(), size).unwrap();
+    let full = site.asks(&["-s", "0.1", "-r", "1"], SEGMENT).ends();
+    let left = (site.restored(), site.litter());
+    let more = MsFlags::MS_REMOUNT;
+    mount(Some("tmpfs"), &pg_wal, Some("tmpfs"), more, Some("size=4m")).unwrap();
+    let roomy = site.asks(&[], SEGMENT).ends();
+    let restored = site.restored();
+    umount(&pg_wal).unwrap();
+    let full = full.with_status(201).saying("No space left on device");
+    full.saying("it needs 1048576 bytes, ");
+    assert_eq!(left, (None, Vec::new()));
+    roomy.with_status(0);
+    assert_eq!(restored, Some(bytes));
+}
