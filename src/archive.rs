@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,11 @@ use nix::fcntl::OFlag;
 use nix::libc::ENXIO;
 
 use crate::wal::header::{Flaw, HEADER_SIZE, Header};
-use crate::wal::name::{Numbering, WalName};
+use crate::wal::history::{self, Beginning};
+use crate::wal::name::{Numbering, SegmentName, WalName};
+
+/// Bytes of a history file that are read; thousands of timelines.
+const LONGEST_HISTORY: u64 = 1 << 20;
 
 /// The archive location, and what makes a segment in it one of ours.
 pub struct Archive<'a> {
@@ -108,6 +112,40 @@ impl<'a> Archive<'a> {
             }
             Err(unavailable) => Look::Unavailable(unavailable),
         }
+    }
+
+    /// The segment's timeline began after it, as its history file in the archive says: there is nothing to wait for.
+    #[must_use]
+    pub fn can_never_hold(&self, segment: SegmentName) -> bool {
+        let Look::Ready(history) = self.look(&WalName::History(segment.timeline)) else {
+            return false;
+        };
+        let mut content = Vec::new();
+        if history.file.take(LONGEST_HISTORY).read_to_end(&mut content).is_err() {
+            return false;
+        }
+        match history::beginning(&content) {
+            Some(Beginning::Segment(first)) => segment.position < first,
+            Some(Beginning::Address(switch)) => {
+                let end = |numbering: Numbering| {
+                    let start = numbering.address(segment.position)?;
+                    start.checked_add(numbering.segment_size.into())
+                };
+                self.numbering().and_then(end).is_some_and(|end| end <= switch)
+            }
+            None => false,
+        }
+    }
+
+    /// How the cluster numbers its segments, from the first segment that the directory happens to list.
+    fn numbering(&self) -> Option<Numbering> {
+        let names = fs::read_dir(self.location).ok()?.map_while(Result::ok);
+        names.filter_map(|entry| WalName::parse(&entry.file_name())).find_map(|name| {
+            match self.look(&name) {
+                Look::Ready(source) => source.numbering,
+                _ => None,
+            }
+        })
     }
 
     fn open(&self, name: &WalName, path: PathBuf) -> Result<Look, Unavailable> {

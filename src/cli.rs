@@ -2,7 +2,7 @@
 //! The only user of clap; knows nothing of the file system.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::ValueParser;
@@ -50,6 +50,18 @@ pub struct Options {
     pub classic_statuses: bool,
     /// `-d`: log every step.
     pub debug: bool,
+}
+
+impl Options {
+    /// The caller is `pg_rewind`: it asks for a segment by its own name in the directory of WAL, where the server always
+    /// asks for another name (`RestoreArchivedFile` in PostgreSQL's `fe_utils/archive.c`).
+    #[must_use]
+    pub fn is_for_pg_rewind(&self) -> bool {
+        let name = self.destination.file_name();
+        let directory = self.destination.parent().and_then(Path::file_name);
+        name == Some(OsStr::new(&self.requested.to_string()))
+            && directory.is_some_and(|is| is == "pg_wal" || is == "pg_xlog")
+    }
 }
 
 /// Reads a command line, the program's name first.

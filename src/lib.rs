@@ -21,6 +21,7 @@ mod signals;
 mod standby;
 mod wait;
 mod wal;
+mod watch;
 
 use std::ffi::OsString;
 

@@ -13,6 +13,8 @@ use nix::unistd::Pid;
 const CONTROL_FILE: &str = "global/pg_control";
 const PID_FILE: &str = "postmaster.pid";
 const PROMOTE_FILE: &str = "promote";
+const SETTINGS_FILES: [&str; 2] = ["postgresql.conf", "postgresql.auto.conf"];
+const STANDBY_SIGNAL: &str = "standby.signal";
 const VERSION_FILE: &str = "PG_VERSION";
 
 /// The cluster's system identifier: the first 8 bytes of `global/pg_control`, in the machine's byte order, in every
@@ -34,11 +36,33 @@ pub fn system_identifier() -> Option<u64> {
     }
 }
 
-/// The file that `pg_ctl promote` and `pg_promote()` leave for the server, where they have.
+/// Where `pg_ctl promote` and `pg_promote()` leave a file for the server, if this is a data directory.
+#[must_use]
+pub fn promotion_place() -> Option<&'static Path> {
+    Path::new(VERSION_FILE).exists().then_some(Path::new(PROMOTE_FILE))
+}
+
+/// The file that `pg_ctl promote` or `pg_promote()` has left.
 #[must_use]
 pub fn promote_file() -> Option<&'static Path> {
-    let file = Path::new(PROMOTE_FILE);
-    (file.exists() && Path::new(VERSION_FILE).exists()).then_some(file)
+    promotion_place().filter(|file| file.exists())
+}
+
+/// Recovery is about to begin, and the server will read ahead into a `restore_command` that waits: from 15 on, outside
+/// standby mode, unless `recovery_prefetch` is off.
+#[must_use]
+pub fn will_prefetch() -> bool {
+    let version = fs::read_to_string(VERSION_FILE).ok();
+    let major = version.and_then(|version| version.trim().parse::<u32>().ok());
+    let is_off = SETTINGS_FILES
+        .iter()
+        .filter_map(|file| prefetching(&fs::read(file).ok()?))
+        .next_back()
+        .is_some_and(|value| is_false(&value));
+    major.is_some_and(|major| major >= 15)
+        && !Path::new(STANDBY_SIGNAL).exists()
+        && is_starting(&fs::read(PID_FILE).unwrap_or_default())
+        && !is_off
 }
 
 /// The postmaster that this program works for.
@@ -65,6 +89,30 @@ impl Postmaster {
     }
 }
 
+/// The last value that a file of settings gives to `recovery_prefetch`.
+fn prefetching(settings: &[u8]) -> Option<String> {
+    String::from_utf8_lossy(settings)
+        .lines()
+        .filter_map(|line| {
+            let line = line.split('#').next()?.trim();
+            let (name, value) = line.split_at_checked(line.find([' ', '\t', '='])?)?;
+            let value = value.trim_start().trim_start_matches('=').trim().trim_matches('\'');
+            name.eq_ignore_ascii_case("recovery_prefetch").then(|| value.to_ascii_lowercase())
+        })
+        .next_back()
+}
+
+/// What the server takes for `off` in this setting.
+fn is_false(value: &str) -> bool {
+    matches!(value, "off" | "false" | "no" | "0")
+}
+
+/// The eighth line of `postmaster.pid`, from 10 on; a file without it does not say that recovery is further on.
+fn is_starting(pid_file: &[u8]) -> bool {
+    let status = pid_file.split(|byte| *byte == b'\n').nth(7);
+    status.is_none_or(|status| matches!(status.trim_ascii(), b"" | b"starting"))
+}
+
 /// The first line of `postmaster.pid`; negative where the server runs without a postmaster.
 fn parse_pid(file: &[u8]) -> Option<Pid> {
     let line = file.split(|byte| *byte == b'\n').next()?;
@@ -87,7 +135,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_last_setting_counts_however_it_is_written() {
+        for (settings, value) in [
+            ("recovery_prefetch = off\n", Some("off")),
+            ("recovery_prefetch=try\nRECOVERY_PREFETCH 'Off'  # why\n", Some("off")),
+            ("\trecovery_prefetch\t=\tfalse\n", Some("false")),
+            ("#recovery_prefetch = off\nrecovery_prefetch_too = off", None),
+            ("", None),
+        ] {
+            assert_eq!(prefetching(settings.as_bytes()).as_deref(), value, "{settings:?}");
+        }
+        assert!(["off", "no", "false", "0"].into_iter().all(is_false));
+        assert!(!["on", "try", ""].into_iter().any(is_false));
+    }
+
+    #[test]
+    fn a_server_is_starting_until_its_pid_file_says_otherwise() {
+        let file = |status| format!("1\n/data\n0\n5432\n/tmp\n127.0.0.1\n 1 2\n{status}");
+        assert!(is_starting(b""));
+        assert!(is_starting(file("starting\n").as_bytes()));
+        assert!(!is_starting(file("standby \n").as_bytes()));
+        assert!(!is_starting(file("ready   \n").as_bytes()));
+    }
+
     proptest! {
+        #[test]
+        fn any_bytes_are_settings_or_not(settings: Vec<u8>) {
+            let _ = prefetching(&settings);
+        }
+
         #[test]
         fn any_bytes_are_a_process_id_or_not(file: Vec<u8>) {
             prop_assert!(parse_pid(&file).is_none_or(|pid| pid.as_raw() > 0));

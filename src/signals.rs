@@ -63,10 +63,14 @@ impl Signals {
 }
 
 impl Signals {
-    /// Forgets the wake-ups so far; what has arrived stays known.
-    pub fn drain(&self) {
+    /// Forgets the wake-ups so far, and tells whether there were any; which signals have arrived stays known.
+    pub fn drain(&self) -> bool {
         let mut bytes = [0; 64];
-        while (&self.wakeup).read(&mut bytes).is_ok_and(|count| count > 0) {}
+        let mut woken = false;
+        while (&self.wakeup).read(&mut bytes).is_ok_and(|count| count > 0) {
+            woken = true;
+        }
+        woken
     }
 }
 

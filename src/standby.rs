@@ -1,6 +1,7 @@
 //! The loop: the order of the checks, and nothing else.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
@@ -50,13 +51,17 @@ impl<'a> Standby<'a> {
     /// Takes in what the data directory says at the start.
     #[must_use]
     pub fn new(options: &'a Options, signals: &'a Signals) -> Self {
+        let watched = [Some(options.archive_location.join(options.requested.to_string()))]
+            .into_iter()
+            .chain([options.trigger_file.clone(), server::promotion_place().map(PathBuf::from)])
+            .flatten();
         Self {
             options,
             signals,
             archive: Archive::at(&options.archive_location, server::system_identifier()),
             failover: Failover::new(signals, options.trigger_file.as_deref()),
             postmaster: Postmaster::here(),
-            wait: Wait::new(signals),
+            wait: Wait::new(signals, watched),
             started: Instant::now(),
             copies: Tries::new(options.sleep_time, options.max_retries),
             looks: Tries::new(options.sleep_time, options.max_retries),
@@ -99,6 +104,10 @@ impl<'a> Standby<'a> {
             let tried = self.try_to_restore()?;
             match &tried {
                 Tried::Restored(numbering) => return Ok(self.prune_behind(segment, *numbering)),
+                Tried::Absent if self.archive.can_never_hold(segment) => {
+                    debug!("{segment} cannot exist: its timeline began after it");
+                    return Ok(Outcome::NotThere);
+                }
                 Tried::NotReady(unfit) if self.ends_classically(unfit) => {
                     error!("{unfit}");
                     return Ok(Outcome::ClassicTooLong);
@@ -113,7 +122,7 @@ impl<'a> Standby<'a> {
                 (Some(Request::Smart(by) | Request::SmartBefore(_, by)), _) => {
                     return Ok(smart_failover(by, segment, &tried));
                 }
-                _ if self.options.no_wait => {
+                _ if self.looks_once() => {
                     self.say(&tried);
                     return Ok(Outcome::NotThere);
                 }
@@ -141,11 +150,14 @@ impl<'a> Standby<'a> {
             let tried = self.try_to_restore()?;
             match tried {
                 Tried::Restored(_) => return Ok(Outcome::Done),
-                Tried::Absent => return Ok(Outcome::NotThere),
+                Tried::Absent => {
+                    self.warn_of_prefetching();
+                    return Ok(Outcome::NotThere);
+                }
                 Tried::Undone => {}
                 Tried::NotReady(_) | Tried::Unavailable(_) => {
                     self.say(&tried);
-                    let given_up = self.options.no_wait || self.has_waited_enough();
+                    let given_up = self.looks_once() || self.has_waited_enough();
                     if given_up || self.failover.asked().is_some() {
                         let name = self.options.requested;
                         warn!("{name} is taken for absent, though the archive could not tell");
@@ -154,6 +166,16 @@ impl<'a> Standby<'a> {
                 }
             }
             self.pause();
+        }
+    }
+
+    /// Said once, at the start of recovery: that is when a server looks for a timeline that is not there.
+    fn warn_of_prefetching(&self) {
+        if matches!(self.options.requested, WalName::History(_)) && server::will_prefetch() {
+            warn!(
+                "recovery_prefetch is not off in this data directory: the server holds the last records of each \
+                 segment back until the next one comes; set recovery_prefetch = off"
+            );
         }
     }
 
@@ -227,6 +249,9 @@ impl<'a> Standby<'a> {
 
     fn prune_behind(&self, segment: SegmentName, numbering: Option<Numbering>) -> Outcome {
         let options = self.options;
+        if options.is_for_pg_rewind() {
+            return Outcome::Done;
+        }
         let keep = match &options.restart_file {
             Some(restart_file) => Keep::From(restart_file),
             None => Keep::Count(options.keep_files),
@@ -248,6 +273,11 @@ impl<'a> Standby<'a> {
     /// A pause of the looks that are left to a smart failover is on, or another one begins.
     fn look_again(&mut self) -> bool {
         !self.looks.is_due() || self.looks.another()
+    }
+
+    /// `--no-wait`, or `pg_rewind`, which takes "not there" for an error of its own.
+    fn looks_once(&self) -> bool {
+        self.options.no_wait || self.options.is_for_pg_rewind()
     }
 
     fn has_waited_enough(&self) -> bool {
@@ -279,7 +309,7 @@ impl<'a> Standby<'a> {
     }
 
     /// Sleeps until something may have changed, at most one sleeptime.
-    fn pause(&self) {
+    fn pause(&mut self) {
         let now = Instant::now();
         let enough = self.options.max_wait_time.and_then(|time| self.started.checked_add(time));
         let deadline = [

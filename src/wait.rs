@@ -1,31 +1,48 @@
 //! Sleeps until something may have changed: one `poll` over everything that can end a wait.
 //! What has changed is for others to see.
 
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::AsFd;
 
 use crate::signals::Signals;
+use crate::watch::Watches;
+
+/// How long to trust a file system that cannot tell what others do to it.
+const LONGEST_BLIND: Duration = Duration::from_secs(1);
 
 /// Everything that can wake the program before its time.
 pub struct Wait<'a> {
     signals: &'a Signals,
+    watches: Watches,
 }
 
 impl<'a> Wait<'a> {
-    /// A wait that signals end.
+    /// A wait that signals end, and changes to any of `files`.
     #[must_use]
-    pub fn new(signals: &'a Signals) -> Self {
-        Self { signals }
+    pub fn new(signals: &'a Signals, files: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { signals, watches: Watches::on(files) }
     }
 
-    /// Sleeps until `deadline`, or less where something may have changed.
-    pub fn until(&self, deadline: Instant) {
-        let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        // Whatever poll answers, the caller looks again.
-        let _ = poll(&mut fds, timeout(deadline.saturating_duration_since(Instant::now())));
-        self.signals.drain();
+    /// Sleeps until `deadline`, or less where something may have changed: not at all where the files were not watched
+    /// yet when the caller looked.
+    pub fn until(&mut self, deadline: Instant) {
+        if self.watches.place() {
+            return;
+        }
+        let blind = self.watches.miss_some().then(|| Instant::now().checked_add(LONGEST_BLIND));
+        let deadline = blind.flatten().map_or(deadline, |blind| blind.min(deadline));
+        loop {
+            let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            fds.extend(self.watches.as_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _ = poll(&mut fds, timeout(left));
+            if self.signals.drain() || self.watches.have_news() || deadline <= Instant::now() {
+                return;
+            }
+        }
     }
 }
 

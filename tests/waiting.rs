@@ -2,12 +2,14 @@
 
 mod support;
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::wal::after;
+use support::wal::{Segment, after};
 use support::{SEGMENT, Site, wait_until};
 
 const HISTORY: &str = "00000002.history";
@@ -197,7 +199,7 @@ fn no_wait_looks_once() {
 #[test]
 fn a_file_that_is_half_there_is_waited_for_until_it_is_whole() {
     let site = Site::new();
-    let bytes = support::wal::Segment::named(SEGMENT).bytes();
+    let bytes = Segment::named(SEGMENT).bytes();
     for length in [0, 1, 39, 40, 4096, bytes.len() - 1] {
         let path = site.archive().join(SEGMENT);
         fs::write(&path, &bytes[..length]).unwrap();
@@ -214,7 +216,7 @@ fn a_file_that_is_half_there_is_waited_for_until_it_is_whole() {
 #[test]
 fn a_segment_that_grows_is_not_complained_about() {
     let site = Site::new();
-    let bytes = support::wal::Segment::named(SEGMENT).bytes();
+    let bytes = Segment::named(SEGMENT).bytes();
     let path = site.archive().join(SEGMENT);
     let running = site.asks(&["-s", "0.5"], SEGMENT).starts().is_waiting();
     for step in 1..=8 {
@@ -233,4 +235,291 @@ fn a_killed_wait_leaves_nothing_behind() {
     running.ends().by_signal(Signal::SIGKILL);
     wait_until("nothing is there", || site.litter().is_empty() && site.restored().is_none());
     assert!(site.listing().is_empty());
+}
+
+/// Whatever happens here has to be noticed long before this.
+const SLEEP: [&str; 2] = ["-s", "60"];
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// It is asleep; then `event` happens; then it restores the segment, without waiting for the next look.
+fn wakes(event: impl Fn(&Site, &[u8])) {
+    wakes_after(|_, _| (), event);
+}
+
+fn wakes_after(preparation: impl Fn(&Site, &[u8]), event: impl Fn(&Site, &[u8])) {
+    let site = Site::new();
+    let bytes = Segment::named(SEGMENT).bytes();
+    preparation(&site, &bytes);
+    let mut running = site.asks(&SLEEP, SEGMENT).unprivileged().starts().is_waiting();
+    event(&site, &bytes);
+    let ended = running.ends_within(AT_ONCE).expect("it wakes at once");
+    ended.with_status(0);
+    assert_eq!(site.restored(), Some(bytes));
+}
+
+#[test]
+fn it_wakes_when_a_segment_is_renamed_into_place() {
+    wakes(|site, bytes| drop(site.put(SEGMENT, bytes)));
+}
+
+#[test]
+fn it_wakes_when_a_segment_is_renamed_over_one_that_was_not_ready() {
+    wakes_after(
+        |site, bytes| drop(site.put(SEGMENT, &bytes[..4096])),
+        |site, bytes| drop(site.put(SEGMENT, bytes)),
+    );
+}
+
+#[test]
+fn it_wakes_when_a_segment_is_linked() {
+    wakes(|site, bytes| {
+        site.write("elsewhere", bytes);
+        fs::hard_link(site.path().join("elsewhere"), site.archive().join(SEGMENT)).unwrap();
+    });
+    wakes(|site, bytes| {
+        site.write("elsewhere", bytes);
+        symlink("../elsewhere", site.archive().join(SEGMENT)).unwrap();
+    });
+}
+
+#[test]
+fn it_wakes_at_the_last_write_though_the_writer_never_closes() {
+    let site = Site::new();
+    let bytes = Segment::named(SEGMENT).bytes();
+    let mut running = site.asks(&SLEEP, SEGMENT).starts().is_waiting();
+    let mut file = File::create(site.archive().join(SEGMENT)).unwrap();
+    for part in bytes.chunks(300_000) {
+        assert!(running.goes_on());
+        std::thread::sleep(Duration::from_millis(20));
+        file.write_all(part).unwrap();
+    }
+    running.ends_within(AT_ONCE).expect("it wakes at once").with_status(0);
+    assert_eq!(site.restored(), Some(bytes));
+}
+
+#[test]
+fn it_wakes_when_the_last_write_comes_through_another_name_of_the_file() {
+    wakes_after(
+        |site, bytes| {
+            site.write("elsewhere", &bytes[..4096]);
+            symlink("../elsewhere", site.archive().join(SEGMENT)).unwrap();
+        },
+        |site, bytes| fs::write(site.path().join("elsewhere"), bytes).unwrap(),
+    );
+}
+
+#[test]
+fn it_wakes_when_a_segment_becomes_readable() {
+    let set_mode = |site: &Site, mode| {
+        let path = site.archive().join(SEGMENT);
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    wakes_after(
+        |site, bytes| {
+            site.put(SEGMENT, bytes);
+            set_mode(site, 0);
+        },
+        |site, _| set_mode(site, 0o644),
+    );
+}
+
+#[test]
+fn it_wakes_at_a_trigger_file_and_at_its_word() {
+    for (before, after, words) in
+        [(None, "fast", "fast"), (None, "smart", "smart"), (Some("later"), "fast", "fast")]
+    {
+        let site = Site::new();
+        if let Some(word) = before {
+            site.write("trigger", word);
+        }
+        let mut running = site.asks(&SLEEP, SEGMENT).with_trigger().starts().is_waiting();
+        site.write("trigger", after);
+        let ended = running.ends_within(AT_ONCE).expect("it wakes at once");
+        ended.with_status(1).saying(&format!("{words} failover"));
+    }
+    let site = Site::new();
+    let asking = site.asks(&SLEEP, SEGMENT).arg("-t").arg("trigger");
+    let mut running = asking.starts().is_waiting();
+    site.write("trigger", "");
+    running.ends_within(AT_ONCE).expect("it wakes at once").with_status(1).saying("smart failover");
+}
+
+#[test]
+fn it_wakes_at_a_promote_file_in_a_data_directory() {
+    let site = Site::new();
+    site.write("PG_VERSION", "18\n");
+    let mut running = site.asks(&SLEEP, SEGMENT).starts().is_waiting();
+    site.write("promote", "");
+    let ended = running.ends_within(AT_ONCE).expect("it wakes at once").with_status(1);
+    ended.saying("smart failover, asked for by pg_ctl promote or pg_promote()");
+    assert!(site.path().join("promote").exists(), "it is the server's to remove");
+    let bytes = site.put_segment(SEGMENT);
+    site.asks(&SLEEP, SEGMENT).ends().with_status(0).in_silence();
+    assert_eq!(site.restored(), Some(bytes));
+}
+
+#[test]
+fn a_file_called_promote_elsewhere_means_nothing() {
+    let site = Site::new();
+    site.write("promote", "");
+    site.asks(&["-s", "0.1"], SEGMENT).starts().still_waits_after(Duration::from_millis(500));
+}
+
+#[test]
+fn an_archive_that_comes_back_is_watched_again() {
+    let site = Site::new();
+    let away = site.path().join("away");
+    let mut running = site.asks(&["-s", "2"], SEGMENT).starts().is_waiting();
+    fs::rename(site.archive(), &away).unwrap();
+    running = running.has_said("could not read");
+    fs::create_dir(site.archive()).unwrap();
+    // Another directory under the name: the first look in it is the last that the clock brings.
+    running = running.has_said("answers, waiting for").is_waiting();
+    let bytes = site.put_segment(SEGMENT);
+    running.ends_within(Duration::from_millis(1500)).expect("it wakes at once").with_status(0);
+    assert_eq!(site.restored(), Some(bytes));
+}
+
+#[test]
+fn files_that_are_not_asked_for_cause_no_look() {
+    let site = Site::new();
+    let running = site.asks(&["-s", "60", "-d"], SEGMENT).starts().is_waiting();
+    let before = running.stderr();
+    for count in 1..100 {
+        site.put(&after(SEGMENT, count), "a segment");
+    }
+    site.put("00000002.history", "");
+    let bytes = site.put_segment(SEGMENT);
+    let ended = running.ends().with_status(0);
+    assert_eq!(site.restored(), Some(bytes));
+    let looks = |said: &str| said.matches("is not there").count();
+    assert_eq!(looks(&ended.stderr), looks(&before), "{ended:?}");
+}
+
+#[test]
+fn a_wait_costs_nothing() {
+    let site = Site::new();
+    site.write("PG_VERSION", "18\n");
+    let running = site.asks(&SLEEP, SEGMENT).with_trigger().starts().is_waiting();
+    let switches = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    std::thread::sleep(Duration::from_secs(1));
+    let before = switches();
+    std::thread::sleep(Duration::from_secs(19));
+    assert_eq!(switches(), before);
+}
+
+#[test]
+fn a_segment_before_its_timeline_began_is_not_waited_for() {
+    for (history, numbered) in [
+        ("1\t0/700028\tno recovery target specified\n", true),
+        ("1\t1/28\tno recovery target specified\n", true),
+        ("1\t000000010000000000000006\tno recovery target specified\n", false),
+    ] {
+        let site = Site::new();
+        if numbered {
+            site.put_segment("000000010000000000000001");
+        }
+        site.put("00000002.history", history);
+        let asked = "000000020000000000000005";
+        site.asks(&SLEEP, asked).ends().with_status(1).in_silence();
+        let bytes = site.put_segment(asked);
+        site.asks(&SLEEP, asked).ends().with_status(0);
+        assert_eq!(site.restored(), Some(bytes), "what is there is taken all the same");
+    }
+}
+
+#[test]
+fn a_segment_in_which_its_timeline_began_is_waited_for() {
+    for history in [
+        "1\t0/500028\tno recovery target specified\n",
+        "1\t0/5FFFFF\tno recovery target specified\n",
+        "1\t000000010000000000000005\tno recovery target specified\n",
+        "1\t0/300028\tno recovery target specified\n",
+        "not a history",
+    ] {
+        let site = Site::new();
+        site.put_segment("000000010000000000000001");
+        site.put("00000002.history", history);
+        let running = site.asks(&["-s", "0.1"], "000000020000000000000005").starts();
+        running.still_waits_after(Duration::from_millis(400));
+    }
+}
+
+#[test]
+fn pg_rewind_is_not_kept_waiting_and_nothing_is_pruned_for_it() {
+    for directory in ["pg_wal", "pg_xlog"] {
+        let site = Site::with("archive", format!("{directory}/{SEGMENT}"));
+        fs::create_dir_all(site.path().join(directory)).unwrap();
+        site.asks(&SLEEP, SEGMENT).ends().with_status(1);
+        let bytes = site.put_segment(SEGMENT);
+        let older = "000000010000000000000004";
+        site.put_segment(older);
+        site.asks(&["-k", "1"], SEGMENT).arg(SEGMENT).ends().with_status(0).in_silence();
+        assert_eq!(site.restored(), Some(bytes));
+        assert_eq!(site.listing(), [older, SEGMENT]);
+    }
+}
+
+#[test]
+fn a_server_that_has_gone_is_left_by_sigterm_with_nothing_touched() {
+    let site = Site::new();
+    let mut postmaster = Command::new("sleep").arg("600").spawn().unwrap();
+    site.write("postmaster.pid", format!("{}\n/data\n", postmaster.id()));
+    let mut running = site.asks(&["-s", "0.5"], SEGMENT).with_trigger().starts().is_waiting();
+    postmaster.kill().unwrap();
+    postmaster.wait().unwrap();
+    let ended = running.ends_within(AT_ONCE).expect("within a sleep time");
+    ended.by_signal(Signal::SIGTERM).saying("is gone: nothing more is done for it");
+    site.put_segment(SEGMENT);
+    site.write("trigger", "fast");
+    let asking = site.asks(&["-k", "1"], SEGMENT).with_trigger();
+    asking.ends().by_signal(Signal::SIGTERM);
+    assert_eq!(fs::read(site.trigger()).unwrap(), b"fast");
+    assert_eq!(site.restored(), None);
+
+    let site = Site::new();
+    site.write("postmaster.pid", format!("{}\n", std::process::id()));
+    let running = site.asks(&["-s", "0.1"], SEGMENT).starts().is_waiting();
+    site.write("postmaster.pid", "1\n");
+    running.ends().by_signal(Signal::SIGTERM);
+}
+
+#[test]
+fn recovery_prefetch_is_warned_of_once_at_the_start_of_recovery() {
+    let warns = |files: &[(&str, &str)], name: &str| {
+        let site = Site::new();
+        for (file, content) in files {
+            site.write(file, content);
+        }
+        let ended = site.asks(&["--no-wait"], name).ends().with_status(1);
+        let warned = ended.stderr.contains("set recovery_prefetch = off");
+        assert_eq!(warned, !ended.stderr.is_empty(), "{ended:?}");
+        warned
+    };
+    let version = |version| ("PG_VERSION", version);
+    let set = |value| ("postgresql.conf", value);
+    assert!(warns(&[version("15\n")], HISTORY));
+    assert!(warns(&[version("18\n"), set("recovery_prefetch = try\n")], HISTORY));
+    assert!(warns(
+        &[
+            version("18\n"),
+            set("recovery_prefetch = off"),
+            ("postgresql.auto.conf", "recovery_prefetch = 'on'\n")
+        ],
+        HISTORY
+    ));
+    assert!(!warns(&[version("15\n"), set("recovery_prefetch = off")], HISTORY));
+    assert!(!warns(
+        &[version("15\n"), ("postgresql.auto.conf", "recovery_prefetch = 'off'")],
+        HISTORY
+    ));
+    assert!(!warns(&[version("14\n")], HISTORY));
+    assert!(!warns(&[version("9.6\n")], HISTORY));
+    assert!(!warns(&[version("15\n"), ("standby.signal", "")], HISTORY));
+    assert!(!warns(&[version("15\n")], BACKUP));
+    assert!(!warns(&[version("15\n")], SEGMENT));
 }
