@@ -6,11 +6,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use filetime::FileTime;
 use nix::fcntl::OFlag;
 use nix::libc::ENXIO;
 
+use crate::lease;
 use crate::wal::header::{Flaw, HEADER_SIZE, Header};
 use crate::wal::history::{self, Beginning};
 use crate::wal::name::{Numbering, SegmentName, WalName};
@@ -22,6 +24,10 @@ const LONGEST_HISTORY: u64 = 1 << 20;
 pub struct Archive<'a> {
     location: &'a Path,
     system_identifier: Option<u64>,
+    /// How long a file that somebody has open for writing must not change before it is believed.
+    patience: Duration,
+    /// A file that somebody has open for writing: its state, and since when it is in it.
+    held: Option<(u64, FileTime, Instant)>,
 }
 
 /// What one look at the archive found.
@@ -64,6 +70,8 @@ pub enum Reason {
     NotAFile,
     /// A segment that is not what its name promises.
     Flaw(Flaw),
+    /// Somebody has it open for writing.
+    Held,
     /// It was written to while it was copied.
     Changed,
 }
@@ -78,10 +86,10 @@ pub struct Unavailable {
 
 impl<'a> Archive<'a> {
     /// The archive at `location`. Segments of a cluster other than `system_identifier`, where that is known, are not
-    /// ready in it.
+    /// ready in it, nor is a file that a writer has open and that has changed within `patience`.
     #[must_use]
-    pub fn at(location: &'a Path, system_identifier: Option<u64>) -> Self {
-        Self { location, system_identifier }
+    pub fn at(location: &'a Path, system_identifier: Option<u64>, patience: Duration) -> Self {
+        Self { location, system_identifier, patience, held: None }
     }
 
     /// The error that says that there is no such directory at all, rather than that it does not answer.
@@ -97,7 +105,7 @@ impl<'a> Archive<'a> {
 
     /// Looks for one file, and opens it.
     #[must_use]
-    pub fn look(&self, name: &WalName) -> Look {
+    pub fn look(&mut self, name: &WalName) -> Look {
         let path = self.location.join(name.to_string());
         match self.open(name, path) {
             Ok(look) => look,
@@ -116,7 +124,7 @@ impl<'a> Archive<'a> {
 
     /// The segment's timeline began after it, as its history file in the archive says: there is nothing to wait for.
     #[must_use]
-    pub fn can_never_hold(&self, segment: SegmentName) -> bool {
+    pub fn can_never_hold(&mut self, segment: SegmentName) -> bool {
         let Look::Ready(history) = self.look(&WalName::History(segment.timeline)) else {
             return false;
         };
@@ -138,7 +146,7 @@ impl<'a> Archive<'a> {
     }
 
     /// How the cluster numbers its segments, from the first segment that the directory happens to list.
-    fn numbering(&self) -> Option<Numbering> {
+    fn numbering(&mut self) -> Option<Numbering> {
         let names = fs::read_dir(self.location).ok()?.map_while(Result::ok);
         names.filter_map(|entry| WalName::parse(&entry.file_name())).find_map(|name| {
             match self.look(&name) {
@@ -148,7 +156,27 @@ impl<'a> Archive<'a> {
         })
     }
 
-    fn open(&self, name: &WalName, path: PathBuf) -> Result<Look, Unavailable> {
+    /// A file that is held open for writing has not changed for so long that its writer is believed to be done.
+    fn is_at_rest(&mut self, length: u64, modified: FileTime) -> bool {
+        let since = match self.held {
+            Some((same_length, same_time, since))
+                if (same_length, same_time) == (length, modified) =>
+            {
+                since
+            }
+            _ => Instant::now(),
+        };
+        self.held = Some((length, modified, since));
+        since.elapsed() >= self.patience
+    }
+
+    /// When a file that is held open for writing will be believed, if it does not change.
+    #[must_use]
+    pub fn believes_at(&self) -> Option<Instant> {
+        self.held.and_then(|(_, _, since)| since.checked_add(self.patience))
+    }
+
+    fn open(&mut self, name: &WalName, path: PathBuf) -> Result<Look, Unavailable> {
         // Non-blocking, or a FIFO would hold the open until somebody writes to it.
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(&path);
@@ -184,6 +212,9 @@ impl<'a> Archive<'a> {
             }
             _ => None,
         };
+        if lease::has_writer(&file) == Some(true) && !self.is_at_rest(length, modified) {
+            return Ok(Look::NotReady(Unfit { path, reason: Reason::Held }));
+        }
         Ok(Look::Ready(Source { path, file, length, numbering, modified }))
     }
 }
@@ -204,14 +235,17 @@ impl Reason {
     /// What anybody sees who looks while the file is written: worth a word only when it stays so.
     #[must_use]
     pub fn may_be_in_transit(&self) -> bool {
-        let Self::Flaw(flaw) = self else { return false };
-        matches!(
-            flaw,
-            Flaw::Headerless { .. }
-                | Flaw::Magic { found: 0 }
-                | Flaw::TooShort { .. }
-                | Flaw::TooLong { .. }
-        )
+        match self {
+            Self::Held | Self::Changed => true,
+            Self::NotAFile => false,
+            Self::Flaw(flaw) => matches!(
+                flaw,
+                Flaw::Headerless { .. }
+                    | Flaw::Magic { found: 0 }
+                    | Flaw::TooShort { .. }
+                    | Flaw::TooLong { .. }
+            ),
+        }
     }
 }
 
@@ -221,6 +255,7 @@ impl fmt::Display for Unfit {
         match self.reason {
             Reason::NotAFile => write!(f, "it is no regular file"),
             Reason::Flaw(flaw) => flaw.fmt(f),
+            Reason::Held => write!(f, "somebody has it open for writing"),
             Reason::Changed => write!(f, "it was written to while it was copied"),
         }
     }

@@ -13,6 +13,7 @@ use log::warn;
 use nix::fcntl::OFlag;
 use nix::unistd::{Uid, User};
 
+use crate::lease;
 use crate::report::Lasting;
 use crate::server;
 use crate::signals::Signals;
@@ -108,7 +109,7 @@ impl<'a> Failover<'a> {
 
     fn triggered(&mut self) -> Option<Request> {
         let path = self.trigger_file?;
-        let (content, metadata) = match read(path) {
+        let Trigger { content, metadata, is_closed } = match read(path) {
             Ok(Some(read)) => read,
             Ok(None) => {
                 self.empty_since = None;
@@ -123,7 +124,7 @@ impl<'a> Failover<'a> {
         let owner = owner(&metadata);
         let by = By::TriggerFile(path.to_owned(), owner.clone());
         match Word::parse(&content) {
-            Some(Word::Empty) if self.is_settling(&metadata) => None,
+            Some(Word::Empty) if !is_closed && self.is_settling(&metadata) => None,
             Some(Word::Empty | Word::Smart) => Some(Request::Smart(by)),
             Some(Word::SmartBefore(position)) => Some(Request::SmartBefore(position, by)),
             Some(Word::Fast) => Some(Request::Fast(by)),
@@ -191,8 +192,16 @@ impl Word {
     }
 }
 
-/// The content of a trigger file; `None` where there is none.
-fn read(path: &Path) -> io::Result<Option<(Vec<u8>, Metadata)>> {
+/// A trigger file as it was found.
+struct Trigger {
+    content: Vec<u8>,
+    metadata: Metadata,
+    /// Nobody had it open for writing any more before it was read.
+    is_closed: bool,
+}
+
+/// The trigger file; `None` where there is none.
+fn read(path: &Path) -> io::Result<Option<Trigger>> {
     match fs::metadata(path) {
         Ok(metadata) => must_be_regular(&metadata)?,
         Err(error) if is_absence(&error) => return Ok(None),
@@ -206,9 +215,10 @@ fn read(path: &Path) -> io::Result<Option<(Vec<u8>, Metadata)>> {
     };
     let metadata = file.metadata()?;
     must_be_regular(&metadata)?;
+    let is_closed = lease::has_writer(&file) == Some(false);
     let mut content = Vec::new();
     file.take(LONGEST).read_to_end(&mut content)?;
-    Ok(Some((content, metadata)))
+    Ok(Some(Trigger { content, metadata, is_closed }))
 }
 
 /// Writes the line before it cuts off what is behind it: between the two the first line already counts, and a process

@@ -12,6 +12,7 @@ mod archive;
 mod cli;
 mod error;
 mod failover;
+mod lease;
 mod outcome;
 mod prune;
 mod report;

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::consts::{SIGINT, SIGIO, SIGQUIT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::low_level::emulate_default_handler;
 use signal_hook::{flag, low_level::pipe};
 
@@ -20,8 +20,9 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Starts to listen for SIGUSR1, SIGINT and SIGQUIT, whatever the server left as their actions, and keeps SIGXFSZ
-    /// from killing the program: a file that may not grow is an error of the copy.
+    /// Starts to listen for SIGUSR1, SIGINT and SIGQUIT, whatever the server left as their actions, and keeps two others
+    /// from killing the program: SIGXFSZ, as a file that may not grow is an error of the copy, and SIGIO, with which a
+    /// lease ends.
     ///
     /// # Errors
     /// No file descriptor or no handler could be had.
@@ -35,6 +36,7 @@ impl Signals {
             io::Result::Ok(arrived)
         };
         flag::register(SIGXFSZ, Arc::default())?;
+        flag::register(SIGIO, Arc::default())?;
         Ok(Self {
             usr1: listen_for(SIGUSR1)?,
             int: listen_for(SIGINT)?,

@@ -33,6 +33,8 @@ pub struct Standby<'a> {
     copies: Tries,
     /// Looks that a smart failover gives an archive that does not answer.
     looks: Tries,
+    /// Since when a smart failover has had a segment that was all but ready.
+    hoping_since: Option<Instant>,
     /// What keeps the file from being restored.
     obstacle: Lasting,
 }
@@ -58,13 +60,18 @@ impl<'a> Standby<'a> {
         Self {
             options,
             signals,
-            archive: Archive::at(&options.archive_location, server::system_identifier()),
+            archive: Archive::at(
+                &options.archive_location,
+                server::system_identifier(),
+                options.sleep_time,
+            ),
             failover: Failover::new(signals, options.trigger_file.as_deref()),
             postmaster: Postmaster::here(),
             wait: Wait::new(signals, watched),
             started: Instant::now(),
             copies: Tries::new(options.sleep_time, options.max_retries),
             looks: Tries::new(options.sleep_time, options.max_retries),
+            hoping_since: None,
             obstacle: Lasting::default(),
         }
     }
@@ -119,6 +126,7 @@ impl<'a> Standby<'a> {
                 (Some(Request::Smart(_)), Tried::Unavailable(_)) if self.look_again() => {
                     self.say(&tried);
                 }
+                (Some(Request::Smart(_)), Tried::NotReady(unfit)) if self.can_hope_for(unfit) => {}
                 (Some(Request::Smart(by) | Request::SmartBefore(_, by)), _) => {
                     return Ok(smart_failover(by, segment, &tried));
                 }
@@ -270,6 +278,12 @@ impl<'a> Standby<'a> {
         Outcome::Done
     }
 
+    /// The segment is whole but for a writer that has not let go of it; that is given one sleep time to change.
+    fn can_hope_for(&mut self, unfit: &Unfit) -> bool {
+        let since = *self.hoping_since.get_or_insert_with(Instant::now);
+        unfit.reason == Reason::Held && since.elapsed() < self.options.sleep_time
+    }
+
     /// A pause of the looks that are left to a smart failover is on, or another one begins.
     fn look_again(&mut self) -> bool {
         !self.looks.is_due() || self.looks.another()
@@ -318,6 +332,7 @@ impl<'a> Standby<'a> {
             self.copies.due(),
             self.looks.due(),
             self.failover.settles_at(),
+            self.archive.believes_at(),
         ];
         let next = deadline.into_iter().flatten().filter(|deadline| *deadline > now).min();
         self.wait.until(next.unwrap_or(now));

@@ -23,8 +23,9 @@ const IN_DIRECTORY: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_MOVE_SELF)
     .union(AddWatchFlags::IN_ONLYDIR);
 
-/// What may happen to a file that is there and not ready: its last write is seen even where it is never closed.
-const TO_FILE: AddWatchFlags = AddWatchFlags::IN_MODIFY;
+/// What may happen to a file that is there and not ready: its last write is seen even where it is never closed, and
+/// both even where the writer knows it by another name.
+const TO_FILE: AddWatchFlags = AddWatchFlags::IN_MODIFY.union(AddWatchFlags::IN_CLOSE_WRITE);
 
 /// File systems on which others write without the kernel here knowing.
 const REMOTE: [FsType; 9] = [

@@ -29,8 +29,6 @@ fn a_smart_failover_restores_what_is_there_and_ends_at_the_first_that_is_not() {
         let site = Site::new();
         let bytes = site.put_segment(SEGMENT);
         site.write("trigger", word);
-        // An empty file that is new is one whose writer may not be done.
-        thread::sleep(Duration::from_millis(110));
         site.asks(&[], SEGMENT).with_trigger().ends().with_status(0).in_silence();
         assert_eq!(site.restored(), Some(bytes), "{word:?}");
         let next = after(SEGMENT, 1);
@@ -124,15 +122,24 @@ fn a_trigger_file_that_comes_while_it_waits_is_seen() {
 }
 
 #[test]
-fn a_word_that_is_written_a_little_later_than_the_file_is_created_still_counts() {
-    for _ in 0..10 {
-        let site = Site::new();
-        let running = site.asks(&["-s", "0.1"], SEGMENT).with_trigger().starts().is_waiting();
-        let mut file = File::create(site.trigger()).unwrap();
-        thread::sleep(Duration::from_millis(30));
-        file.write_all(b"fast\n").unwrap();
-        running.ends().with_status(1).saying("fast failover");
-    }
+fn a_word_that_is_written_a_little_later_than_the_file_is_created_counts_500_times_in_a_row() {
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                let site = Site::new();
+                for round in 0..125 {
+                    let asking = site.asks(&["-s", "60"], SEGMENT).with_trigger();
+                    let running = asking.starts().is_waiting();
+                    let mut file = File::create(site.trigger()).unwrap();
+                    thread::sleep(Duration::from_millis((thread + round) % 10 * 3));
+                    file.write_all(b"fast\n").unwrap();
+                    drop(file);
+                    running.ends().with_status(1).saying("fast failover");
+                    fs::remove_file(site.trigger()).unwrap();
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,16 @@ pub fn program() -> PathBuf {
 pub fn is_the_original() -> bool {
     let version = Command::new(program()).arg("--version").output().expect("it runs");
     String::from_utf8_lossy(&version.stdout).contains("(PostgreSQL)")
+}
+
+/// Held while a process is started, and while a file is written: the new process has for a moment everything open that
+/// the other threads have, and a file that is open for writing is not ready.
+static FORK: Mutex<()> = Mutex::new(());
+
+/// Writes a whole file, which nobody has open afterwards.
+pub fn write(path: &Path, content: impl AsRef<[u8]>) {
+    let _lock = FORK.lock();
+    fs::write(path, content).unwrap();
 }
 
 /// Polls until `condition` holds.
@@ -98,7 +108,7 @@ impl Site {
     /// Writes a file into the archive, in one step.
     pub fn put(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let (path, temporary) = (self.archive.join(name), self.archive.join(".in transit"));
-        fs::write(&temporary, content).unwrap();
+        write(&temporary, content);
         fs::rename(temporary, &path).unwrap();
         path
     }
@@ -114,7 +124,7 @@ impl Site {
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        write(&path, content);
     }
 
     /// The names in the archive, in order.
@@ -229,7 +239,11 @@ impl<'a> Asking<'a> {
             .stdin(Stdio::null())
             .stdout(output("stdout"))
             .stderr(output("stderr"));
-        Running { child: command.spawn().expect("it starts"), site, started: Instant::now() }
+        let child = {
+            let _lock = FORK.lock();
+            command.spawn().expect("it starts")
+        };
+        Running { child, site, started: Instant::now() }
     }
 
     pub fn ends(self) -> Ended {
