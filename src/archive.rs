@@ -12,6 +12,7 @@ use filetime::FileTime;
 use nix::fcntl::OFlag;
 use nix::libc::ENXIO;
 
+use crate::cli::Options;
 use crate::lease;
 use crate::wal::header::{Flaw, HEADER_SIZE, Header};
 use crate::wal::history::{self, Beginning};
@@ -23,6 +24,8 @@ const LONGEST_HISTORY: u64 = 1 << 20;
 /// The archive location, and what makes a segment in it one of ours.
 pub struct Archive<'a> {
     location: &'a Path,
+    /// Without this file in it the archive is not mounted.
+    required_file: Option<PathBuf>,
     system_identifier: Option<u64>,
     /// How long a file that somebody has open for writing must not change before it is believed.
     patience: Duration,
@@ -85,11 +88,14 @@ pub struct Unavailable {
 }
 
 impl<'a> Archive<'a> {
-    /// The archive at `location`. Segments of a cluster other than `system_identifier`, where that is known, are not
-    /// ready in it, nor is a file that a writer has open and that has changed within `patience`.
+    /// The archive that the options name. Segments of a cluster other than `system_identifier`, where that is known, are
+    /// not ready in it, nor is a file that a writer has open and that has changed within a sleep time.
     #[must_use]
-    pub fn at(location: &'a Path, system_identifier: Option<u64>, patience: Duration) -> Self {
-        Self { location, system_identifier, patience, held: None }
+    pub fn of(options: &'a Options, system_identifier: Option<u64>) -> Self {
+        let location = options.archive_location.as_path();
+        let required_file = options.required_file.as_ref().map(|name| location.join(name));
+        let patience = options.sleep_time;
+        Self { location, required_file, system_identifier, patience, held: None }
     }
 
     /// The error that says that there is no such directory at all, rather than that it does not answer.
@@ -106,6 +112,32 @@ impl<'a> Archive<'a> {
     /// Looks for one file, and opens it.
     #[must_use]
     pub fn look(&mut self, name: &WalName) -> Look {
+        let look = self.look_anywhere(name);
+        // Asked last: what a directory says of its files counts only if it was the mounted one all the while.
+        self.lacks_required_file().map_or(look, Look::Unavailable)
+    }
+
+    /// What says that the archive is not mounted.
+    #[must_use]
+    pub fn lacks_required_file(&self) -> Option<Unavailable> {
+        let path = self.required_file.as_ref()?;
+        let source = fs::metadata(path).err()?;
+        Some(Unavailable { path: path.clone(), source })
+    }
+
+    /// How many later segments of the same timeline the archive has.
+    #[must_use]
+    pub fn count_behind(&self, segment: SegmentName) -> usize {
+        let is_behind = |name: &WalName| match name {
+            WalName::Segment(other) => {
+                other.timeline == segment.timeline && other.position > segment.position
+            }
+            _ => false,
+        };
+        names_in(self.location).filter(is_behind).count()
+    }
+
+    fn look_anywhere(&mut self, name: &WalName) -> Look {
         let path = self.location.join(name.to_string());
         match self.open(name, path) {
             Ok(look) => look,
@@ -147,12 +179,9 @@ impl<'a> Archive<'a> {
 
     /// How the cluster numbers its segments, from the first segment that the directory happens to list.
     fn numbering(&mut self) -> Option<Numbering> {
-        let names = fs::read_dir(self.location).ok()?.map_while(Result::ok);
-        names.filter_map(|entry| WalName::parse(&entry.file_name())).find_map(|name| {
-            match self.look(&name) {
-                Look::Ready(source) => source.numbering,
-                _ => None,
-            }
+        names_in(self.location).find_map(|name| match self.look(&name) {
+            Look::Ready(source) => source.numbering,
+            _ => None,
         })
     }
 
@@ -265,6 +294,11 @@ impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "could not read {:?}: {}", self.path, self.source)
     }
+}
+
+fn names_in(directory: &Path) -> impl Iterator<Item = WalName> + use<> {
+    let entries = fs::read_dir(directory).into_iter().flatten().map_while(Result::ok);
+    entries.filter_map(|entry| WalName::parse(&entry.file_name()))
 }
 
 fn is_absence(error: &io::Error) -> bool {

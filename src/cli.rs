@@ -48,6 +48,8 @@ pub struct Options {
     pub no_wait: bool,
     /// `--on-error=promote`: the C program's exit statuses for errors.
     pub classic_statuses: bool,
+    /// `--require-file`: a file without which the archive counts as unavailable.
+    pub required_file: Option<OsString>,
     /// `-d`: log every step.
     pub debug: bool,
 }
@@ -131,6 +133,7 @@ fn command() -> clap::Command {
                 .short('w')
                 .help("Fail over after S seconds of waiting [0: never]"),
             switch("no-wait").help("Look once: for the server's own standby mode"),
+            valued("require-file", "NAME").help("No archive unless it holds NAME (for mounts)"),
             valued("on-error", "HOW").help("On errors, hold; or promote, as C did [hold]"),
             Arg::new("version")
                 .short('V')
@@ -178,6 +181,7 @@ fn check(matches: &ArgMatches) -> Result<Options, Error> {
             seconds => Some(Duration::from_secs(seconds.into())),
         },
         no_wait: matches.get_flag("no-wait"),
+        required_file: required_file(value("require-file"))?,
         classic_statuses: classic_statuses(value("on-error"))?,
         debug: matches.get_flag("debug"),
     })
@@ -211,6 +215,17 @@ fn sleep_time(value: Option<&OsString>) -> Result<Duration, Error> {
             value: value.clone(),
             expected: "seconds from 0.1 to 60",
         })
+}
+
+fn required_file(value: Option<&OsString>) -> Result<Option<OsString>, Error> {
+    match value {
+        Some(name) if Path::new(name).file_name() != Some(name) => Err(Error::BadValue {
+            option: "--require-file",
+            value: name.clone(),
+            expected: "the name of a file in the archive",
+        }),
+        name => Ok(name.cloned()),
+    }
 }
 
 fn classic_statuses(value: Option<&OsString>) -> Result<bool, Error> {

@@ -60,11 +60,7 @@ impl<'a> Standby<'a> {
         Self {
             options,
             signals,
-            archive: Archive::at(
-                &options.archive_location,
-                server::system_identifier(),
-                options.sleep_time,
-            ),
+            archive: Archive::of(options, server::system_identifier()),
             failover: Failover::new(signals, options.trigger_file.as_deref()),
             postmaster: Postmaster::here(),
             wait: Wait::new(signals, watched),
@@ -128,7 +124,7 @@ impl<'a> Standby<'a> {
                 }
                 (Some(Request::Smart(_)), Tried::NotReady(unfit)) if self.can_hope_for(unfit) => {}
                 (Some(Request::Smart(by) | Request::SmartBefore(_, by)), _) => {
-                    return Ok(smart_failover(by, segment, &tried));
+                    return Ok(self.smart_failover(by, segment, &tried));
                 }
                 _ if self.looks_once() => {
                     self.say(&tried);
@@ -257,7 +253,7 @@ impl<'a> Standby<'a> {
 
     fn prune_behind(&self, segment: SegmentName, numbering: Option<Numbering>) -> Outcome {
         let options = self.options;
-        if options.is_for_pg_rewind() {
+        if options.is_for_pg_rewind() || self.archive.lacks_required_file().is_some() {
             return Outcome::Done;
         }
         let keep = match &options.restart_file {
@@ -278,15 +274,35 @@ impl<'a> Standby<'a> {
         Outcome::Done
     }
 
+    fn smart_failover(&self, by: &By, segment: SegmentName, tried: &Tried) -> Outcome {
+        match tried {
+            Tried::Unavailable(unavailable) => {
+                warn!("{unavailable}; failover goes on without what may be in the archive");
+                Failover::use_up(by, segment);
+            }
+            Tried::NotReady(unfit) => warn!("{unfit}; failover goes on without it"),
+            _ => {}
+        }
+        match self.archive.count_behind(segment) {
+            0 => {}
+            count => warn!(
+                "{segment} is missing, so {count} later segments in the archive are not replayed"
+            ),
+        }
+        info!("smart failover, asked for by {by}: recovery ends before {segment}");
+        Outcome::NotThere
+    }
+
     /// The segment is whole but for a writer that has not let go of it; that is given one sleep time to change.
     fn can_hope_for(&mut self, unfit: &Unfit) -> bool {
         let since = *self.hoping_since.get_or_insert_with(Instant::now);
         unfit.reason == Reason::Held && since.elapsed() < self.options.sleep_time
     }
 
-    /// A pause of the looks that are left to a smart failover is on, or another one begins.
+    /// A pause of the looks that are left to a smart failover is on, or another one begins. An archive that has to be
+    /// mounted is looked for without end.
     fn look_again(&mut self) -> bool {
-        !self.looks.is_due() || self.looks.another()
+        self.options.required_file.is_some() || !self.looks.is_due() || self.looks.another()
     }
 
     /// `--no-wait`, or `pg_rewind`, which takes "not there" for an error of its own.
@@ -303,7 +319,11 @@ impl<'a> Standby<'a> {
         let name = self.options.requested;
         match tried {
             Tried::Unavailable(unavailable) => {
-                let message = format_args!("{unavailable}; waiting until the archive answers");
+                let end = match self.options.required_file {
+                    Some(_) => ", smart failover as well: \"fast\" would end it",
+                    None => "",
+                };
+                let message = format_args!("{unavailable}; waiting until the archive answers{end}");
                 self.obstacle.goes_on("unavailable", Duration::ZERO, &message);
             }
             Tried::NotReady(unfit) => {
@@ -342,18 +362,5 @@ impl<'a> Standby<'a> {
 fn fast_failover(by: &By, segment: SegmentName) -> Outcome {
     Failover::use_up(by, segment);
     info!("fast failover, asked for by {by}: recovery ends before {segment}");
-    Outcome::NotThere
-}
-
-fn smart_failover(by: &By, segment: SegmentName, tried: &Tried) -> Outcome {
-    match tried {
-        Tried::Unavailable(unavailable) => {
-            warn!("{unavailable}; failover goes on without what may be in the archive");
-            Failover::use_up(by, segment);
-        }
-        Tried::NotReady(unfit) => warn!("{unfit}; failover goes on without it"),
-        _ => {}
-    }
-    info!("smart failover, asked for by {by}: recovery ends before {segment}");
     Outcome::NotThere
 }

@@ -164,6 +164,17 @@ fn an_archive_that_may_not_be_written_to_is_left_alone() {
 }
 
 #[test]
+fn an_archive_without_its_required_file_is_not_pruned() {
+    let site = site();
+    let options = ["--require-file", "mounted", "--no-wait"];
+    site.asks(&options, SEGMENT).arg(SEGMENT).ends().with_status(1);
+    assert_eq!(site.listing(), from(1));
+    site.put("mounted", "");
+    site.asks(&options, SEGMENT).arg(SEGMENT).ends().with_status(0);
+    assert_eq!(site.listing(), [SEGMENT, "mounted"]);
+}
+
+#[test]
 fn the_directory_that_the_server_restores_to_is_never_pruned() {
     let site = Site::with("archive", "archive/RECOVERYXLOG");
     for count in 0..5 {

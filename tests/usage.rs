@@ -16,7 +16,7 @@ fn operands(site: &Site) -> Vec<OsString> {
 
 #[test]
 fn a_bad_command_line_is_202_says_what_is_wrong_and_touches_nothing() {
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 24] = [
         (&["-s", "0"], "option -s (--sleep-time) cannot be \"0\": expected seconds from 0.1 to 60"),
         (&["-s", "60.1"], "cannot be \"60.1\""),
         (&["-s", "nan"], "cannot be \"nan\""),
@@ -40,6 +40,12 @@ fn a_bad_command_line_is_202_says_what_is_wrong_and_touches_nothing() {
             "option --on-error cannot be \"retry\": expected \"hold\" or \"promote\"",
         ),
         (&["--on-error", "promote", "-z"], "there is no option \"-z\""),
+        (
+            &["--require-file", "a/b"],
+            "--require-file cannot be \"a/b\": expected the name of a file",
+        ),
+        (&["--require-file", ".."], "--require-file cannot be \"..\""),
+        (&["--require-file="], "--require-file cannot be \"\""),
         (&["--link=1"], "option --link takes no value"),
     ];
     for (options, message) in cases {

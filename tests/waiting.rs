@@ -577,3 +577,54 @@ fn recovery_prefetch_is_warned_of_once_at_the_start_of_recovery() {
     assert!(!warns(&[version("15\n")], BACKUP));
     assert!(!warns(&[version("15\n")], SEGMENT));
 }
+
+#[test]
+fn an_archive_without_its_required_file_is_not_there_at_all() {
+    for name in [SEGMENT, HISTORY] {
+        let site = Site::new();
+        let asking = site.asks(&["-s", "0.1", "--require-file", "mounted"], name);
+        let running = asking.starts().has_said("waiting until the archive answers");
+        let path = site.archive().join("mounted");
+        let running = running.has_said(&format!("could not read {path:?}"));
+        site.put_segment(SEGMENT);
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(site.restored(), None);
+        site.put("mounted", "");
+        running.ends().with_status(i32::from(name == HISTORY));
+    }
+}
+
+#[test]
+fn a_smart_failover_waits_for_the_required_file_without_end_and_a_fast_one_does_not() {
+    let site = Site::new();
+    let bytes = site.put_segment(SEGMENT);
+    let options = ["-s", "0.1", "-r", "0", "--require-file=mounted"];
+    site.write("trigger", "smart");
+    let running = site.asks(&options, SEGMENT).with_trigger().starts();
+    let running = running.has_said("smart failover as well: \"fast\" would end it");
+    running.still_waits_after(Duration::from_secs(1));
+    let running = site.asks(&options, SEGMENT).with_trigger().starts().has_said("could not read");
+    site.put("mounted", "");
+    running.ends().with_status(0);
+    assert_eq!(site.restored(), Some(bytes));
+    fs::remove_file(site.archive().join("mounted")).unwrap();
+    site.write("trigger", "fast");
+    site.asks(&options, SEGMENT).with_trigger().ends().with_status(1).saying("fast failover");
+}
+
+#[test]
+fn a_hole_in_the_archive_is_said_at_a_smart_failover() {
+    let site = Site::new();
+    for count in [1, 2, 5] {
+        site.put_segment(&after(SEGMENT, count));
+    }
+    site.put("000000020000000000000009", "another timeline");
+    site.put("000000010000000000000001", "an earlier one");
+    site.write("trigger", "smart");
+    let ended = site.asks(&[], SEGMENT).with_trigger().ends().with_status(1);
+    ended.saying(&format!(
+        "{SEGMENT} is missing, so 3 later segments in the archive are not replayed"
+    ));
+    let ended = site.asks(&[], &after(SEGMENT, 6)).with_trigger().ends().with_status(1);
+    assert!(!ended.stderr.contains("missing"), "{ended:?}");
+}
