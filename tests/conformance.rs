@@ -4,6 +4,15 @@
 //! `expect` for the C program, `ours` laid over it for this one. With `PG_STANDBY_UNDER_TEST` at the C program `expect`
 //! alone counts.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod support;
 
 use std::fs::{self, File};

@@ -1,6 +1,15 @@
 //! The trigger file: what its words do, who is told of what, and that it is never written through, blocked on or
 //! misread.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod support;
 
 use std::fs::{self, File, Permissions};
@@ -115,7 +124,7 @@ fn after_a_fast_failover_the_server_gets_what_it_asks_for_again_and_nothing_else
 fn a_trigger_file_that_comes_while_it_waits_is_seen() {
     for (word, words) in [("smart", "smart failover"), ("fast\n", "fast failover")] {
         let site = Site::new();
-        let running = site.asks(&["-s", "0.1"], SEGMENT).with_trigger().starts().is_waiting();
+        let running = site.asks(&["-s", "0.1"], SEGMENT).with_trigger().starts().until_it_waits();
         site.write("trigger", word);
         running.ends().with_status(1).saying(words);
     }
@@ -129,7 +138,7 @@ fn a_word_that_is_written_a_little_later_than_the_file_is_created_counts_500_tim
                 let site = Site::new();
                 for round in 0..125 {
                     let asking = site.asks(&["-s", "60"], SEGMENT).with_trigger();
-                    let running = asking.starts().is_waiting();
+                    let running = asking.starts().until_it_waits();
                     let mut file = File::create(site.trigger()).unwrap();
                     thread::sleep(Duration::from_millis((thread + round) % 10 * 3));
                     file.write_all(b"fast\n").unwrap();
@@ -160,7 +169,8 @@ fn any_other_word_is_reported_once_with_its_owner_and_ignored() {
     let site = Site::new();
     site.write("trigger", "later, perhaps\n");
     let running = site.asks(&["-s", "0.1"], SEGMENT).with_trigger().starts();
-    let running = running.has_said("is ignored: found \"later, perhaps\\n\", expected nothing");
+    let running =
+        running.until_it_says("is ignored: found \"later, perhaps\\n\", expected nothing");
     let bytes = site.put_segment(SEGMENT);
     let ended = running.ends().with_status(0);
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
@@ -180,7 +190,7 @@ fn a_trigger_path_that_is_no_regular_file_is_reported_and_never_blocks() {
         let site = Site::new();
         make(&site.trigger());
         let running = site.asks(&["-s", "0.1"], SEGMENT).with_trigger().starts();
-        let running = running.has_said("is ignored: it is no regular file");
+        let running = running.until_it_says("is ignored: it is no regular file");
         site.put_segment(SEGMENT);
         running.ends().with_status(0);
     }
@@ -190,9 +200,9 @@ fn a_trigger_path_that_is_no_regular_file_is_reported_and_never_blocks() {
 fn a_trigger_file_that_cannot_be_read_is_reported_and_ignored() {
     let site = Site::new();
     site.write("trigger", "fast");
-    fs::set_permissions(site.trigger(), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(site.trigger(), Permissions::from_mode(0o000)).unwrap();
     let running = site.asks(&["-s", "0.1"], SEGMENT).with_trigger().unprivileged().starts();
-    let running = running.has_said("is ignored: Permission denied");
+    let running = running.until_it_says("is ignored: Permission denied");
     site.put_segment(SEGMENT);
     running.ends().with_status(0);
 }

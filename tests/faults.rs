@@ -1,10 +1,19 @@
 //! Faults of the machine: a full disk, a limit on file sizes, standard error closed or full, file systems that cannot
 //! do everything, a panic. Those that cannot be had on demand come from `faults/shim.c`.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -13,24 +22,19 @@ use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use support::wal::{Segment, after};
 use support::{SEGMENT, Site};
-use tempfile::TempDir;
 
 /// The compiled shim, built once.
-fn shim() -> PathBuf {
-    static SHIM: OnceLock<TempDir> = OnceLock::new();
-    let directory = SHIM.get_or_init(|| {
-        let directory = TempDir::with_prefix("pg_standby.").unwrap();
+fn shim() -> &'static Path {
+    static SHIM: OnceLock<PathBuf> = OnceLock::new();
+    SHIM.get_or_init(|| {
+        let shim = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shim.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/shim.c");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-o"])
-            .arg(directory.path().join("shim.so"))
-            .args([source, "-ldl"])
-            .status()
-            .expect("a C compiler, which Rust needs as its linker");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o"]).arg(&shim).args([source, "-ldl"]);
+        let built = compiler.status().expect("a C compiler, which Rust needs as its linker");
         assert!(built.success());
-        directory
-    });
-    directory.path().join("shim.so")
+        shim
+    })
 }
 
 #[test]
@@ -136,8 +140,8 @@ fn a_full_file_system_is_201_until_there_is_room() {
     let site = Site::new();
     let bytes = site.put_segment(SEGMENT);
     let pg_wal = site.path().join("pg_wal");
-    let size = Some("size=512k");
-    mount(Some("tmpfs"), &pg_wal, Some("tmpfs"), MsFlags::empty(), size).unwrap();
+    let small = Some("size=512k");
+    mount(Some("tmpfs"), &pg_wal, Some("tmpfs"), MsFlags::empty(), small).unwrap();
     let full = site.asks(&["-s", "0.1", "-r", "1"], SEGMENT).ends();
     let left = (site.restored(), site.litter());
     let more = MsFlags::MS_REMOUNT;

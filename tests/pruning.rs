@@ -1,5 +1,14 @@
 //! Pruning: what goes, what stays, and when nothing is touched.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod support;
 
 use std::fs::{self, Permissions};

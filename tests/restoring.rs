@@ -1,5 +1,14 @@
 //! Handing over a segment: which files are ready, what is said of those that are not, and what the destination is.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod support;
 
 use std::ffi::OsString;
@@ -22,7 +31,7 @@ fn good() -> Segment {
 
 /// It waits on what is in the archive, says why, and takes a good one that comes in its place.
 fn is_waited_on(site: &Site, reason: &str) {
-    let running = site.asks(&["-s", "0.1"], SEGMENT).starts().has_said(reason);
+    let running = site.asks(&["-s", "0.1"], SEGMENT).starts().until_it_says(reason);
     let said = running.stderr();
     let place = format!("{:?} is not ready: ", site.archive().join(SEGMENT));
     assert!(said.contains(&place), "{place:?} is not in {said:?}");
@@ -73,7 +82,8 @@ fn what_is_no_regular_file_is_waited_on_and_never_blocks() {
         let site = Site::new();
         let path = site.archive().join(SEGMENT);
         make(&path);
-        let running = site.asks(&["-s", "0.1"], SEGMENT).starts().has_said("it is no regular file");
+        let running =
+            site.asks(&["-s", "0.1"], SEGMENT).starts().until_it_says("it is no regular file");
         fs::rename(&path, site.path().join("away")).unwrap();
         let bytes = site.put_segment(SEGMENT);
         running.ends().with_status(0);
@@ -143,9 +153,9 @@ fn a_segment_that_may_not_be_read_is_no_absence() {
     let site = Site::new();
     let bytes = site.put_segment(SEGMENT);
     let path = site.archive().join(SEGMENT);
-    fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
     let running = site.asks(&["-s", "0.1"], SEGMENT).unprivileged().starts();
-    let running = running.has_said(&format!("could not read {path:?}"));
+    let running = running.until_it_says(&format!("could not read {path:?}"));
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     running.ends().with_status(0);
     assert_eq!(site.restored(), Some(bytes));
@@ -214,7 +224,8 @@ fn a_destination_that_cannot_be_written_is_201_after_the_retries() {
 fn a_destination_that_can_be_written_again_is_written_at_a_retry() {
     let site = Site::with("archive", "later/RECOVERYXLOG");
     let bytes = site.put_segment(SEGMENT);
-    let running = site.asks(&["-s", "0.1", "-r", "9"], SEGMENT).starts().has_said("trying again");
+    let running =
+        site.asks(&["-s", "0.1", "-r", "9"], SEGMENT).starts().until_it_says("trying again");
     fs::create_dir(site.path().join("later")).unwrap();
     running.ends().with_status(0);
     assert_eq!(site.restored(), Some(bytes));

@@ -1,5 +1,14 @@
 //! Signals: which ask for failover, which kill, and that a copy is never left half done.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod support;
 
 use std::fs;
@@ -17,7 +26,7 @@ fn sigusr1_and_sigint_ask_for_a_fast_failover() {
         [(SIGUSR1, "fast failover, asked for by SIGUSR1:"), (SIGINT, "SIGINT (deprecated")]
     {
         let site = Site::new();
-        let running = site.asks(&["-s", "60"], SEGMENT).starts().is_waiting();
+        let running = site.asks(&["-s", "60"], SEGMENT).starts().until_it_waits();
         running.signal(signal);
         running.ends().with_status(1).saying(words);
     }
@@ -27,7 +36,7 @@ fn sigusr1_and_sigint_ask_for_a_fast_failover() {
 fn sigterm_and_sighup_kill_and_sigquit_kills_as_sigint() {
     for (signal, death) in [(SIGTERM, SIGTERM), (SIGHUP, SIGHUP), (SIGQUIT, SIGINT)] {
         let site = Site::new();
-        let running = site.asks(&["-s", "60"], SEGMENT).starts().is_waiting();
+        let running = site.asks(&["-s", "60"], SEGMENT).starts().until_it_waits();
         running.signal(signal);
         let ended = running.ends().by_signal(death).in_silence();
         assert!(!ended.status.core_dumped());
@@ -40,7 +49,7 @@ fn signals_that_the_server_left_ignored_are_heard() {
     for (signal, status) in [(SIGUSR1, Some(1)), (SIGINT, Some(1)), (SIGQUIT, None)] {
         let site = Site::new();
         let ignoring = site.asks(&["-s", "60"], SEGMENT).after("trap '' USR1 INT QUIT");
-        let running = ignoring.starts().is_waiting();
+        let running = ignoring.starts().until_it_waits();
         running.signal(signal);
         assert_eq!(running.ends().status.code(), status, "{signal}");
     }
@@ -51,8 +60,8 @@ fn signals_act_in_a_pause_between_retries() {
     let acts = |signal: Signal| {
         let site = Site::with("archive", "nowhere/RECOVERYXLOG");
         site.put_segment(SEGMENT);
-        let running = site.asks(&["-s", "60"], SEGMENT).starts().has_said("trying again");
-        running.is_waiting().signal_and_end(signal)
+        let running = site.asks(&["-s", "60"], SEGMENT).starts().until_it_says("trying again");
+        running.until_it_waits().signal_and_end(signal)
     };
     acts(SIGUSR1).with_status(1).saying("fast failover");
     acts(SIGQUIT).by_signal(SIGINT);
@@ -62,7 +71,7 @@ fn signals_act_in_a_pause_between_retries() {
 #[test]
 fn a_signal_wins_over_the_trigger_file() {
     let site = Site::new();
-    let running = site.asks(&["-s", "60"], SEGMENT).with_trigger().starts().is_waiting();
+    let running = site.asks(&["-s", "60"], SEGMENT).with_trigger().starts().until_it_waits();
     running.signal(SIGUSR1);
     running.ends().with_status(1).saying("by SIGUSR1");
 }

@@ -1,5 +1,14 @@
 //! The command line: what is taken, what is refused, and that a refusal touches nothing.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
 mod support;
 
 use std::ffi::OsString;

@@ -1,20 +1,26 @@
 //! What the black-box tests share: a directory that looks like a standby's ([`Site`]), files of WAL to put into its
 //! archive ([`wal`]), and the program under test, started and watched ([`Running`], [`Ended`]).
 //!
-//! `PG_STANDBY_UNDER_TEST=/path` names another pg_standby to test.
+//! `PG_STANDBY_UNDER_TEST=/path` names another `pg_standby` to test.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
 
 pub mod wal;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -86,7 +92,7 @@ impl Site {
         let (archive, destination) = (below(archive.as_ref()), below(destination.as_ref()));
         fs::create_dir(&archive).unwrap();
         fs::create_dir(directory.path().join("pg_wal")).unwrap();
-        Self { archive, destination, directory }
+        Self { directory, archive, destination }
     }
 
     pub fn path(&self) -> &Path {
@@ -215,7 +221,14 @@ impl<'a> Asking<'a> {
 
     pub fn starts(self) -> Running<'a> {
         let site = self.site;
-        let program = if self.unprivileged { program_for_everybody() } else { program() };
+        let mut program = program();
+        if self.unprivileged {
+            // Where nobody can reach it, wherever the build directory is.
+            let copy = site.path().join("pg_standby");
+            let _lock = FORK.lock();
+            fs::copy(program, &copy).unwrap();
+            program = copy;
+        }
         let mut command = match &self.shell {
             Some(script) => {
                 let mut command = Command::new("sh");
@@ -251,19 +264,6 @@ impl<'a> Asking<'a> {
     }
 }
 
-/// A copy that `nobody` can reach, wherever the build directory is.
-fn program_for_everybody() -> PathBuf {
-    static COPY: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = COPY.get_or_init(|| {
-        let directory = TempDir::with_prefix("pg_standby.").unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let path = directory.path().join("pg_standby");
-        fs::copy(program(), &path).unwrap();
-        (directory, path)
-    });
-    path.clone()
-}
-
 /// One invocation that goes on. Dropped, it is killed.
 pub struct Running<'a> {
     child: Child,
@@ -291,7 +291,7 @@ impl Running<'_> {
     }
 
     /// Waits until it listens for signals and sleeps in its `poll`.
-    pub fn is_waiting(self) -> Self {
+    pub fn until_it_waits(self) -> Self {
         let wchan = format!("/proc/{}/wchan", self.child.id());
         let syscall = format!("/proc/{}/syscall", self.child.id());
         let in_poll = || {
@@ -306,7 +306,7 @@ impl Running<'_> {
     }
 
     /// Waits until it has said `words`.
-    pub fn has_said(self, words: &str) -> Self {
+    pub fn until_it_says(self, words: &str) -> Self {
         wait_until(&format!("it says {words:?}"), || self.stderr().contains(words));
         self
     }

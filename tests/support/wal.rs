@@ -7,6 +7,7 @@ pub const SYSTEM_IDENTIFIER: u64 = 7_000_000_000_000_000_001;
 
 /// A segment; each field may be made wrong.
 #[derive(Clone)]
+#[allow(clippy::struct_field_names, reason = "the field's own words")]
 pub struct Segment {
     pub name: String,
     pub size: usize,
@@ -34,7 +35,7 @@ impl Segment {
             magic: 0xD110,
             info: 2,
             timeline: digits(0),
-            address: u64::from(digits(8)) << 32 | u64::from(digits(16)) * size as u64,
+            address: (u64::from(digits(8)) << 32) + u64::from(digits(16)) * size as u64,
             system_identifier: SYSTEM_IDENTIFIER,
             segment_size: size.try_into().unwrap(),
             block_size: 8192,
