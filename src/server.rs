@@ -14,6 +14,7 @@ const CONTROL_FILE: &str = "global/pg_control";
 const PID_FILE: &str = "postmaster.pid";
 const PROMOTE_FILE: &str = "promote";
 const SETTINGS_FILES: [&str; 2] = ["postgresql.conf", "postgresql.auto.conf"];
+const RECOVERY_FILE: &str = "recovery.conf";
 const STANDBY_SIGNAL: &str = "standby.signal";
 const VERSION_FILE: &str = "PG_VERSION";
 
@@ -48,6 +49,13 @@ pub fn promote_file() -> Option<&'static Path> {
     promotion_place().filter(|file| file.exists())
 }
 
+/// The server waits and asks again by itself: `standby.signal` from 12 on, `standby_mode` in `recovery.conf` before.
+#[must_use]
+pub fn is_in_standby_mode() -> bool {
+    let recovery = || setting("standby_mode", &fs::read(RECOVERY_FILE).ok()?);
+    Path::new(STANDBY_SIGNAL).exists() || recovery().is_some_and(|value| !is_false(&value))
+}
+
 /// Recovery is about to begin, and the server will read ahead into a `restore_command` that waits: from 15 on, outside
 /// standby mode, unless `recovery_prefetch` is off.
 #[must_use]
@@ -56,11 +64,11 @@ pub fn will_prefetch() -> bool {
     let major = version.and_then(|version| version.trim().parse::<u32>().ok());
     let is_off = SETTINGS_FILES
         .iter()
-        .filter_map(|file| prefetching(&fs::read(file).ok()?))
+        .filter_map(|file| setting("recovery_prefetch", &fs::read(file).ok()?))
         .next_back()
         .is_some_and(|value| is_false(&value));
     major.is_some_and(|major| major >= 15)
-        && !Path::new(STANDBY_SIGNAL).exists()
+        && !is_in_standby_mode()
         && is_starting(&fs::read(PID_FILE).unwrap_or_default())
         && !is_off
 }
@@ -89,20 +97,20 @@ impl Postmaster {
     }
 }
 
-/// The last value that a file of settings gives to `recovery_prefetch`.
-fn prefetching(settings: &[u8]) -> Option<String> {
+/// The last value that a file of settings gives to the one called `wanted`, in lower case.
+fn setting(wanted: &str, settings: &[u8]) -> Option<String> {
     String::from_utf8_lossy(settings)
         .lines()
         .filter_map(|line| {
             let line = line.split('#').next()?.trim();
             let (name, value) = line.split_at_checked(line.find([' ', '\t', '='])?)?;
             let value = value.trim_start().trim_start_matches('=').trim().trim_matches('\'');
-            name.eq_ignore_ascii_case("recovery_prefetch").then(|| value.to_ascii_lowercase())
+            name.eq_ignore_ascii_case(wanted).then(|| value.to_ascii_lowercase())
         })
         .next_back()
 }
 
-/// What the server takes for `off` in this setting.
+/// What the server takes for `off`.
 fn is_false(value: &str) -> bool {
     matches!(value, "off" | "false" | "no" | "0")
 }
@@ -144,7 +152,11 @@ mod tests {
             ("#recovery_prefetch = off\nrecovery_prefetch_too = off", None),
             ("", None),
         ] {
-            assert_eq!(prefetching(settings.as_bytes()).as_deref(), value, "{settings:?}");
+            assert_eq!(
+                setting("recovery_prefetch", settings.as_bytes()).as_deref(),
+                value,
+                "{settings:?}"
+            );
         }
         assert!(["off", "no", "false", "0"].into_iter().all(is_false));
         assert!(!["on", "try", ""].into_iter().any(is_false));
@@ -162,7 +174,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_settings_or_not(settings: Vec<u8>) {
-            let _ = prefetching(&settings);
+            let _ = setting("recovery_prefetch", &settings);
         }
 
         #[test]

@@ -131,11 +131,8 @@ impl<'a> Standby<'a> {
                     return Ok(Outcome::NotThere);
                 }
                 _ if self.has_waited_enough() => {
-                    let seconds = self.options.max_wait_time.unwrap_or_default().as_secs();
                     self.say(&tried);
-                    info!(
-                        "fast failover: {segment} has not come within {seconds} seconds, recovery ends before it"
-                    );
+                    self.hand_back(segment);
                     return Ok(Outcome::NotThere);
                 }
                 _ => self.say(&tried),
@@ -186,6 +183,18 @@ impl<'a> Standby<'a> {
     /// The C program gave up on a segment that is too long.
     fn ends_classically(&self, unfit: &Unfit) -> bool {
         self.options.classic_statuses && matches!(unfit.reason, Reason::Flaw(Flaw::TooLong { .. }))
+    }
+
+    /// The maximum wait time is over. In standby mode that ends a poll, elsewhere recovery.
+    fn hand_back(&self, segment: SegmentName) {
+        let seconds = self.options.max_wait_time.unwrap_or_default().as_secs();
+        if server::is_in_standby_mode() {
+            debug!("{segment} has not come within {seconds} seconds, the server will ask again");
+        } else {
+            info!(
+                "fast failover: {segment} has not come within {seconds} seconds, recovery ends before it"
+            );
+        }
     }
 
     /// SIGQUIT, or nobody left to work for.

@@ -8,7 +8,7 @@ mod server;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::geteuid;
-use pair::{Pair, ROWS};
+use pair::Pair;
 use server::{Doing, PATIENCE, Result, wait_for};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -129,36 +129,6 @@ fn start_and_smart_failover_with_nothing_to_wait_for_are_quick(major: u32) -> Re
     pair.site.ask_for_failover("smart")?;
     pair.standby.wait_until("select pg_is_in_recovery()", "f", QUICK_FAILOVER)?;
     pair.assert_failed_over_with(pair.rows)
-}
-
-/// From 15 on a server that reads ahead asks again for a segment that it was refused.
-fn fast_failover_drops_the_segments_that_are_unread_while_reading_ahead(major: u32) -> Result<()> {
-    let mut pair = Pair::new(major, |site| site.restore_command("-s 1"))?;
-    pair.standby.set("recovery_prefetch", "try")?;
-    pair.standby.start()?;
-    pair.ship()?;
-    // What is left of a segment becomes visible when the next one is read.
-    let rows = pair.rows;
-    pair.ship()?;
-    pair.standby.wait_until(ROWS, &rows.to_string(), PATIENCE)?;
-    pair.standby.stop_fast()?;
-    let rows = pair.rows;
-    for _ in 0..2 {
-        pair.ship()?;
-    }
-    pair.site.ask_for_failover("fast")?;
-    pair.standby.start()?;
-    pair.assert_failed_over_with(rows)
-}
-
-#[test]
-fn fast_failover_drops_the_segments_that_are_unread_while_15_reads_ahead() -> Result<()> {
-    fast_failover_drops_the_segments_that_are_unread_while_reading_ahead(15)
-}
-
-#[test]
-fn fast_failover_drops_the_segments_that_are_unread_while_18_reads_ahead() -> Result<()> {
-    fast_failover_drops_the_segments_that_are_unread_while_reading_ahead(18)
 }
 
 /// `-r 2 -s 1` retries after one second and again after two.

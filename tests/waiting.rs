@@ -66,6 +66,15 @@ fn the_maximum_wait_time_ends_recovery_and_says_so() {
 }
 
 #[test]
+fn in_standby_mode_the_maximum_wait_time_ends_a_poll_in_silence() {
+    for (file, content) in [("standby.signal", ""), ("recovery.conf", "standby_mode = 'on'\n")] {
+        let site = Site::new();
+        site.write(file, content);
+        site.asks(&["-w", "1"], SEGMENT).ends().with_status(1).in_silence();
+    }
+}
+
+#[test]
 fn a_segment_that_is_there_is_restored_however_short_the_maximum_wait_time() {
     let site = Site::new();
     let first = site.put_segment(SEGMENT);

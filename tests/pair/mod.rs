@@ -54,7 +54,9 @@ impl Pair {
     pub fn assert_failed_over_with(&mut self, rows: u32) -> Result<()> {
         self.standby.wait_until("select pg_is_in_recovery()", "f", PATIENCE)?;
         assert_eq!(self.standby.value(ROWS)?, rows.to_string());
-        assert_eq!(self.standby.timeline()?, "2");
+        // In standby mode a server promotes first and writes its control file after that.
+        let timeline = "select timeline_id from pg_control_checkpoint()";
+        self.standby.wait_until(timeline, "2", PATIENCE)?;
         self.standby.sql("insert into orders values (0)")?;
         assert_eq!(self.standby.value(ROWS)?, rows.saturating_add(1).to_string());
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::processes::{kill_all_in, processes_in};
 use super::{Doing, Failure, PATIENCE, Result, Site, wait_for};
+use nix::unistd::Pid;
 use postgres::{Client, NoTls, SimpleQueryMessage};
 use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
@@ -126,6 +127,30 @@ impl Server {
             return self.set("restore_command", command);
         }
         self.site.write(&self.data.join("recovery.conf"), assignment("restore_command", command))
+    }
+
+    /// Puts a standby that does not run into the server's own standby mode, where it retries by itself, and streams from
+    /// `primary` where there is one.
+    pub fn enter_standby_mode(&self, restore_command: &str, primary: Option<&Self>) -> Result<()> {
+        let conninfo =
+            primary.map(|primary| format!("host=127.0.0.1 port={} user=postgres", primary.port));
+        if self.major() >= 12 {
+            fs::rename(self.data.join("recovery.signal"), self.data.join("standby.signal"))?;
+            self.set("restore_command", restore_command)?;
+            return conninfo.map_or(Ok(()), |value| self.set("primary_conninfo", &value));
+        }
+        let mut lines = vec![assignment("standby_mode", "on")];
+        lines.push(assignment("restore_command", restore_command));
+        lines.extend(conninfo.map(|value| assignment("primary_conninfo", &value)));
+        self.site.write(&self.data.join("recovery.conf"), lines.join("\n"))
+    }
+
+    /// The processes of this server that run a program of that name.
+    pub fn running(&self, program: &str) -> Vec<Pid> {
+        let is_one = |pid: &Pid| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == program)
+        };
+        processes_in(&self.data).into_iter().filter(is_one).collect()
     }
 
     /// Starts the server and does not wait: a warm standby can be asked once it has seen enough WAL.

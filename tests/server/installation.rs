@@ -27,6 +27,29 @@ impl Installation {
             })
     }
 
+    /// Debian's, which has more than the server: any version that can rewind from an archive.
+    ///
+    /// # Errors
+    /// When there is none: the message is the line that brings one.
+    pub fn with_pg_rewind() -> Result<Self> {
+        let unpacked = target_directory().join("postgres/debian");
+        let roots = [PathBuf::from("/"), unpacked];
+        let homes = roots.iter().flat_map(|root| {
+            (13..=18)
+                .map(|major| Self { major, home: root.join(format!("usr/lib/postgresql/{major}")) })
+        });
+        homes.into_iter().find(|one| one.program("pg_rewind").exists()).ok_or_else(|| {
+            Failure::new(
+                "there is no pg_rewind to test with; on Debian this brings one:\n\n    scripts/get-postgres debian\n",
+            )
+        })
+    }
+
+    /// A name that no other installation has.
+    pub fn name(&self) -> String {
+        self.home.to_string_lossy().replace('/', "_")
+    }
+
     pub fn program(&self, name: &str) -> PathBuf {
         self.home.join("bin").join(name)
     }

@@ -31,7 +31,14 @@ impl Site {
     /// # Errors
     /// When that version is not installed, or what the file system says.
     pub fn new(major: u32, pg_standby: &Path) -> Result<Arc<Self>> {
-        let installation = Installation::of(major)?;
+        Self::on(Installation::of(major)?, pg_standby)
+    }
+
+    /// The same on a given installation.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn on(installation: Installation, pg_standby: &Path) -> Result<Arc<Self>> {
         let user = if geteuid().is_root() {
             Some(
                 User::from_name("nobody")?
@@ -42,7 +49,7 @@ impl Site {
         };
         // Without symbolic links, as the kernel tells the working directories of processes.
         let directory = tempfile::Builder::new()
-            .prefix(&format!("pg_standby-{major}-"))
+            .prefix(&format!("pg_standby-{}-", installation.major))
             .tempdir_in(std::env::temp_dir().canonicalize()?)?;
         let mut site = Self { directory, installation, user };
         site.give_to_server(site.path())?;
@@ -190,7 +197,7 @@ impl Site {
         static COPIES: AtomicU32 = AtomicU32::new(0);
 
         let kept = target_directory().join("postgres/initdb");
-        let name = format!("{}{}", self.installation.major, initdb_options.concat());
+        let name = format!("{}{}", self.installation.name(), initdb_options.concat());
         let cluster = kept.join(name.replace('/', "_"));
         if cluster.exists() {
             return Ok(cluster);

@@ -1,0 +1,297 @@
+//! What operators do to a standby, on real servers: promote it, crash it, let it stream, let it read ahead, rewind the
+//! old primary.
+
+mod pair;
+mod server;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+use pair::{Pair, ROWS};
+use server::{Doing, Installation, PATIENCE, Result, Server, Site, wait_for};
+
+macro_rules! each_version {
+    ($($module:ident: $major:literal)*) => {$(
+        mod $module {
+            use super::server::Result;
+
+            #[test]
+            fn pg_ctl_promote_ends_the_wait() -> Result<()> {
+                super::pg_ctl_promote_ends_the_wait($major)
+            }
+
+            #[test]
+            fn a_crash_of_the_postmaster_is_noticed_and_the_server_starts_again() -> Result<()> {
+                super::a_crash_of_the_postmaster_is_noticed_and_the_server_starts_again($major)
+            }
+
+            #[test]
+            fn standby_mode_takes_from_the_archive_and_streams() -> Result<()> {
+                super::standby_mode_takes_from_the_archive_and_streams($major)
+            }
+
+            #[test]
+            fn standby_mode_without_a_connection_gets_each_segment_from_a_long_poll() -> Result<()> {
+                super::standby_mode_without_a_connection_gets_each_segment_from_a_long_poll($major)
+            }
+        }
+    )*};
+}
+
+each_version! {
+    postgresql_10: 10
+    postgresql_11: 11
+    postgresql_12: 12
+    postgresql_13: 13
+    postgresql_14: 14
+    postgresql_15: 15
+    postgresql_16: 16
+    postgresql_17: 17
+    postgresql_18: 18
+}
+
+/// No look comes within this: what happens, happens because something woke the program.
+const BLIND: &str = "-s 60";
+/// Much less than a look, much more than anything takes.
+const SOON: Duration = Duration::from_secs(20);
+
+fn pg_ctl_promote_ends_the_wait(major: u32) -> Result<()> {
+    let mut pair = Pair::new(major, |site| site.restore_command(BLIND))?;
+    pair.standby.start()?;
+    pair.ship()?;
+    pair.standby_sees_every_row()?;
+    pair.standby.promote()?;
+    pair.standby.wait_until("select pg_is_in_recovery()", "f", SOON)?;
+    pair.assert_failed_over_with(pair.rows)?;
+    assert!(pair.standby.log().contains("smart failover, asked for by pg_ctl promote"));
+    Ok(())
+}
+
+fn a_crash_of_the_postmaster_is_noticed_and_the_server_starts_again(major: u32) -> Result<()> {
+    let mut pair = Pair::new(major, |site| site.restore_command("-s 1 -d"))?;
+    pair.standby.start()?;
+    pair.ship()?;
+    pair.standby_sees_every_row()?;
+    wait_for("the wait", PATIENCE, || Ok(pair.standby.running("pg_standby").len() == 1))?;
+
+    let before = pair.site.archived()?;
+    pair.standby.kill_postmaster()?;
+    wait_for("its end", SOON, || Ok(pair.standby.running("pg_standby").is_empty()))?;
+    assert!(pair.standby.log().contains("is gone: nothing more is done for it"));
+    assert_eq!(pair.site.archived()?, before);
+    assert!(!pair.site.trigger_file().exists());
+    assert!(!pair.standby.data.join("pg_wal/RECOVERYXLOG").exists());
+
+    wait_for("the end of the rest", SOON, || Ok(pair.standby.running("postgres").is_empty()))?;
+    pair.standby.start()?;
+    pair.ship()?;
+    pair.standby_sees_every_row()?;
+    pair.assert_still_a_standby()
+}
+
+fn standby_mode_takes_from_the_archive_and_streams(major: u32) -> Result<()> {
+    let mut pair = Pair::new(major, |site| site.restore_command(""))?;
+    let restore_command = pair.site.restore_command("--no-wait");
+    pair.standby.enter_standby_mode(&restore_command, Some(&pair.primary))?;
+    for _ in 0..3 {
+        pair.ship()?;
+    }
+    // The primary forgets what it has archived: only the archive has it now.
+    pair.primary.sql("checkpoint")?;
+    pair.standby.start()?;
+    pair.standby_sees_every_row()?;
+    assert!(pair.standby.log().contains("restored log file"));
+
+    pair.primary.sql("insert into orders values (0)")?;
+    pair.rows = pair.rows.saturating_add(1);
+    pair.standby_sees_every_row()?;
+    pair.assert_still_a_standby()?;
+
+    if major >= 12 {
+        assert_eq!(pair.standby.value("select pg_promote()")?, "t");
+    } else {
+        pair.standby.promote()?;
+    }
+    pair.assert_failed_over_with(pair.rows)
+}
+
+fn standby_mode_without_a_connection_gets_each_segment_from_a_long_poll(major: u32) -> Result<()> {
+    let mut pair = Pair::new(major, |site| site.restore_command(""))?;
+    let restore_command = pair.site.restore_command(&format!("{BLIND} -d -w 5"));
+    pair.standby.enter_standby_mode(&restore_command, None)?;
+    pair.standby.start()?;
+    for _ in 0..3 {
+        pair.ship()?;
+        pair.standby_sees_every_row()?;
+    }
+    // Longer than a poll: the server comes again, and is in recovery still.
+    let given_up = || pair.standby.log().contains("the server will ask again");
+    wait_for("the end of a poll", PATIENCE, || Ok(given_up()))?;
+    pair.ship()?;
+    pair.standby_sees_every_row()?;
+    pair.assert_still_a_standby()?;
+    pair.standby.promote()?;
+    pair.standby.wait_until("select pg_is_in_recovery()", "f", SOON)?;
+    pair.assert_failed_over_with(pair.rows)
+}
+
+/// A standby that has got two segments, and the name of the second. From 15 on `recovery_prefetch` decides when the
+/// last rows of a segment are seen.
+fn reads_ahead(major: u32, recovery_prefetch: Option<&str>) -> Result<(Pair, String)> {
+    let mut pair = Pair::new(major, |site| site.restore_command(BLIND))?;
+    // The settings of a standby in this harness turn it off; the default is what a missing line means.
+    let settings = pair.standby.data.join("postgresql.conf");
+    let without: Vec<_> = fs::read_to_string(&settings)?
+        .lines()
+        .filter(|line| !line.starts_with("recovery_prefetch"))
+        .map(str::to_owned)
+        .collect();
+    pair.site.write(&settings, without.join("\n") + "\n")?;
+    if let Some(value) = recovery_prefetch {
+        pair.standby.set("recovery_prefetch", value)?;
+    }
+    pair.standby.start()?;
+    pair.ship()?;
+    let last = pair.ship()?;
+    pair.standby.wait_until("select count(*) > 0 from orders", "t", PATIENCE)?;
+    Ok((pair, last))
+}
+
+const WARNING: &str = "set recovery_prefetch = off";
+
+fn the_last_rows_of_a_segment_are_held_back_unless_recovery_prefetch_is_off(
+    major: u32,
+) -> Result<()> {
+    let (mut pair, _) = reads_ahead(major, None)?;
+    sleep(Duration::from_secs(2));
+    let seen: u32 = pair.standby.value(ROWS)?.parse()?;
+    assert!(seen < pair.rows, "{seen} of {} rows: nothing is held back", pair.rows);
+    let held_back = pair.rows.to_string();
+    pair.ship()?;
+    pair.standby.wait_until(
+        &format!("select count(*) >= {held_back} from orders"),
+        "t",
+        PATIENCE,
+    )?;
+    assert_eq!(pair.standby.log().matches(WARNING).count(), 1, "{}", pair.standby.log());
+    // The same file for a server that was told to promote: whatever is held back is replayed first.
+    pair.standby.promote()?;
+    pair.assert_failed_over_with(pair.rows)?;
+    assert_eq!(pair.standby.log().matches(WARNING).count(), 1, "{}", pair.standby.log());
+
+    let (mut pair, _) = reads_ahead(major, Some("off"))?;
+    pair.standby_sees_every_row()?;
+    assert!(!pair.standby.log().contains(WARNING));
+    Ok(())
+}
+
+#[test]
+fn the_last_rows_of_a_segment_are_held_back_by_15_unless_recovery_prefetch_is_off() -> Result<()> {
+    the_last_rows_of_a_segment_are_held_back_unless_recovery_prefetch_is_off(15)
+}
+
+#[test]
+fn the_last_rows_of_a_segment_are_held_back_by_18_unless_recovery_prefetch_is_off() -> Result<()> {
+    the_last_rows_of_a_segment_are_held_back_unless_recovery_prefetch_is_off(18)
+}
+
+/// Three segments are in the archive that the standby has not read.
+fn a_fast_failover_drops_exactly_the_segments_that_are_unread(
+    major: u32,
+    recovery_prefetch: Option<&str>,
+) -> Result<()> {
+    let (mut pair, last) = reads_ahead(major, recovery_prefetch)?;
+    let read = pair.standby.data.join("pg_wal").join(last);
+    wait_for("the last segment", PATIENCE, || Ok(read.exists()))?;
+    pair.standby.stop_fast()?;
+    let rows = pair.rows;
+    for _ in 0..3 {
+        pair.ship()?;
+    }
+    pair.site.ask_for_failover("fast")?;
+    pair.standby.start()?;
+    pair.assert_failed_over_with(rows)?;
+    let mark = fs::read_to_string(pair.site.trigger_file())?;
+    assert!(mark.starts_with("smart before 0"), "{mark:?}");
+    Ok(())
+}
+
+#[test]
+fn a_fast_failover_drops_exactly_the_segments_that_15_has_not_read() -> Result<()> {
+    a_fast_failover_drops_exactly_the_segments_that_are_unread(15, None)?;
+    a_fast_failover_drops_exactly_the_segments_that_are_unread(15, Some("off"))
+}
+
+#[test]
+fn a_fast_failover_drops_exactly_the_segments_that_18_has_not_read() -> Result<()> {
+    a_fast_failover_drops_exactly_the_segments_that_are_unread(18, None)?;
+    a_fast_failover_drops_exactly_the_segments_that_are_unread(18, Some("off"))
+}
+
+/// The old primary has gone on after the failover, on a timeline of its own, and has forgotten the WAL that `pg_rewind`
+/// needs to find out where: the archive has it.
+#[test]
+fn pg_rewind_gets_what_it_needs_from_the_archive() -> Result<()> {
+    let site = Site::on(Installation::with_pg_rewind()?, program())?;
+    let mut primary = site.primary(&["--data-checksums"])?;
+    let restore_command = site.restore_command(BLIND);
+    let mut standby = primary.warm_standby("standby", &restore_command)?;
+    primary.start_and_wait()?;
+    primary.sql("create table orders (number int)")?;
+    primary.switch_wal()?;
+    standby.start_and_wait()?;
+    standby.promote()?;
+    standby.wait_until("select pg_is_in_recovery()", "f", SOON)?;
+    standby.sql("insert into orders values (1)")?;
+
+    primary.sql("insert into orders select generate_series(1, 1000)")?;
+    for _ in 0..3 {
+        primary.switch_wal()?;
+        primary.sql("checkpoint")?;
+    }
+    primary.stop_fast()?;
+    standby.stop_fast()?;
+    forget_archived_wal(&primary)?;
+    // pg_rewind refuses %r.
+    primary.set("restore_command", restore_command.trim_end_matches(" %r"))?;
+    let without_archive = rewind(&site, &primary, &standby, None);
+    assert!(without_archive.is_err(), "it needs no archive: nothing is proved");
+    rewind(&site, &primary, &standby, Some("--restore-target-wal"))?;
+
+    standby.start_and_wait()?;
+    site.write(&primary.data.join("standby.signal"), "")?;
+    primary.set("port", &primary.port.to_string())?;
+    let conninfo = format!("host=127.0.0.1 port={} user=postgres", standby.port);
+    primary.set("primary_conninfo", &conninfo)?;
+    primary.set("restore_command", &site.restore_command("--no-wait"))?;
+    primary.start()?;
+    primary.wait_until(ROWS, "1", PATIENCE).map(drop)
+}
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_pg_standby"))
+}
+
+/// Removes from `pg_wal` what is in the archive.
+fn forget_archived_wal(primary: &Server) -> Result<()> {
+    let status = primary.data.join("pg_wal/archive_status");
+    for entry in fs::read_dir(&status).doing(status.display())? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if let Some(segment) = name.strip_suffix(".done") {
+            let path = primary.data.join("pg_wal").join(segment);
+            if path.exists() {
+                fs::remove_file(&path).doing(path.display())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rewind(site: &Arc<Site>, old: &Server, new: &Server, option: Option<&str>) -> Result<()> {
+    let mut pg_rewind = site.command(site.installation.program("pg_rewind"));
+    pg_rewind.args(option).arg("--target-pgdata").arg(&old.data);
+    Site::run(pg_rewind.arg("--source-pgdata").arg(&new.data))
+}
