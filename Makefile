@@ -1,6 +1,8 @@
 # make demo      see it work: a primary, a warm standby, a failover, on this machine
 # make test      everything the tests need, and the tests
 # make lint      format, clippy, documentation, man page
+# make soak      faults at random on real servers, for minutes=5
+# make bench     how late a standby is
 # make install   to $(DESTDIR)$(prefix), /usr/local unless told otherwise
 
 prefix  ?= /usr/local
@@ -13,7 +15,7 @@ INSTALL ?= install
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 program := $(CARGO_TARGET_DIR)/release/pg_standby
 
-.PHONY: all demo test lint install uninstall clean
+.PHONY: all demo test soak bench lint install uninstall clean
 
 all:
 	$(CARGO) build --release --locked
@@ -22,6 +24,16 @@ demo:
 	scripts/get-postgres 18
 	$(CARGO) build --release --locked --bins --example demo
 	$(CARGO) run --release --locked --example demo
+
+# minutes=60 seed=1 version=18
+soak:
+	scripts/get-postgres $(or $(version),18)
+	$(CARGO) build --release --locked --bins --example soak
+	$(CARGO) run --release --locked --example soak -- $(foreach option,minutes seed version,$(if $($(option)),--$(option) $($(option))))
+
+bench:
+	scripts/get-postgres 10 18
+	$(CARGO) bench --locked
 
 test:
 	scripts/get-postgres
@@ -33,7 +45,7 @@ lint:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	mandoc -T lint -W warning man/pg_standby.1
 
-$(program):
+$(program): Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs)
 	$(CARGO) build --release --locked
 
 install: $(program)

@@ -93,15 +93,16 @@ it into place. The server runs it:
   restore_command = 'pg_standby -t /path/trigger /path/archive %f %p %r'";
 
 const AFTER_HELP: &str = "\
-Without RESTARTWALFILE, -k says what is pruned; with it, what precedes it is.
+What precedes RESTARTWALFILE is pruned from the archive; without it, -k says
+how many segments are kept.
 
-Exit status: 0 restored; 1 not there, or failover; 201 could not be written;
-202 bad command line, or no archive. The last two stop the server: it does not
-promote, and asks again when it is started.
+Exit status: 0 restored; 1 not there, or failover: recovery ends; 201 could not
+be written; 202 bad command line, or no archive. The last two stop the server:
+it does not promote, and asks again when it is started.
 
-Failover: create the trigger file, empty or with the word \"smart\" to replay
-first what is in the archive, with the word \"fast\" to drop that; or send
-SIGUSR1 (fast).";
+Failover: pg_ctl promote; or create the trigger file, empty or with the word
+\"smart\" to replay first what is in the archive, with the word \"fast\" to drop
+that; or send SIGUSR1 (fast). PostgreSQL 15 and later: recovery_prefetch = off.";
 
 fn command() -> clap::Command {
     let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
@@ -122,19 +123,17 @@ fn command() -> clap::Command {
         .args([
             switch("copy").short('c').help("Copy; the only way there is, so it does nothing"),
             switch("debug").short('d').help("Log every step"),
-            valued("keep-files", "N")
-                .short('k')
-                .help("Keep N segments before the requested one [0: all]"),
+            valued("keep-files", "N").short('k').help("Keep N segments before this one [0: all]"),
             switch("link").short('l').help("Accepted, does nothing"),
             valued("max-retries", "N").short('r').help("Try a copy that failed N more times [3]"),
             valued("sleep-time", "S").short('s').help("Seconds between looks, 0.1 to 60 [5]"),
-            valued("trigger-file", "FILE").short('t').help("Fail over when FILE exists"),
+            valued("trigger-file", "FILE").short('t').help("Fail over when FILE is there"),
             valued("max-wait-time", "S")
                 .short('w')
-                .help("Fail over after S seconds of waiting [0: never]"),
+                .help("Fail over, fast, after S seconds [0: never]"),
             switch("no-wait").help("Look once: for the server's own standby mode"),
             valued("require-file", "NAME").help("No archive unless it holds NAME (for mounts)"),
-            valued("on-error", "HOW").help("On errors, hold; or promote, as C did [hold]"),
+            valued("on-error", "hold|promote").help("What an error does to recovery [hold]"),
             Arg::new("version")
                 .short('V')
                 .long("version")

@@ -28,8 +28,6 @@ pub enum Error {
     NotRestored { failure: Failure, tries: u32 },
     /// Signals could not be listened for.
     Signals(io::Error),
-    /// Standard output did not take what was to be printed.
-    Output(io::Error),
 }
 
 /// Why one attempt to write the destination failed.
@@ -84,29 +82,18 @@ impl fmt::Display for Error {
             ),
             Self::NoDestination { path } => write!(
                 f,
-                "{} is no path of a file: expected XLOGFILEPATH, which the server gives as %p",
-                path.display()
+                "{path:?} is no path of a file: expected XLOGFILEPATH, which the server gives as %p"
             ),
             Self::NoArchive { location, source } => {
-                write!(
-                    f,
-                    "archive location {location:?} does not exist: {source}; nothing was restored"
-                )
+                write!(f, "archive location {location:?} does not exist: {source}")
             }
             Self::NotRestored { failure, tries: 1 } => {
-                write!(
-                    f,
-                    "{failure}; gave up after one try, the server stops and asks again when it is started"
-                )
+                write!(f, "{failure}; gave up after one try")
             }
             Self::NotRestored { failure, tries } => {
-                write!(
-                    f,
-                    "{failure}; gave up after {tries} tries, the server stops and asks again when it is started"
-                )
+                write!(f, "{failure}; gave up after {tries} tries")
             }
             Self::Signals(source) => write!(f, "could not listen for signals: {source}"),
-            Self::Output(source) => write!(f, "could not write to standard output: {source}"),
         }
     }
 }

@@ -153,9 +153,6 @@ impl<'a> Failover<'a> {
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Signal("SIGINT") => {
-                write!(f, "SIGINT (deprecated: SIGUSR1 is the signal for it)")
-            }
             Self::Signal(name) => write!(f, "{name}"),
             Self::TriggerFile(path, owner) => write!(f, "trigger file {path:?} of {owner}"),
             Self::PromoteFile(path) => write!(f, "pg_ctl promote or pg_promote() ({path:?})"),

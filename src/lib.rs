@@ -1,8 +1,8 @@
 //! A `restore_command` that waits: PostgreSQL runs it on a warm standby, once for each file of WAL.
 //!
-//! The life of one invocation: the command line becomes [`cli::Options`]; [`standby::Standby`] looks at the archive,
+//! The life of one invocation: the command line becomes `cli::Options`; `standby::Standby` looks at the archive,
 //! waits until the file is ready there or somebody asks for failover, copies it into place and prunes the archive; the
-//! [`outcome::Outcome`] is what the server reads.
+//! `outcome::Outcome` is what the server reads.
 //!
 //! One promise stands above all others: recovery ends only because somebody asked for it. A server takes the statuses
 //! 1 to 125 for "there is no such file" and comes up as a primary, so no error, no panic and no full disk may ever end
@@ -41,7 +41,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
     let (result, classic_statuses) = match cli::parse(args) {
         Ok(Command::Print(text)) => {
             report::start(false);
-            (report::print(&text).map_err(Error::Output).map(|()| Outcome::Done), false)
+            return print(&text);
         }
         Ok(Command::Restore(options)) => {
             report::start(options.debug);
@@ -53,12 +53,25 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         }
     };
     result.unwrap_or_else(|error| {
-        error!("{error}");
+        let outcome = end(&error, classic_statuses);
         if error.is_usage() {
+            error!("{error}");
             info!("try \"pg_standby --help\"");
+        } else {
+            error!("{error}; {}", consequence(outcome));
         }
-        end(&error, classic_statuses)
+        outcome
     })
+}
+
+fn print(text: &str) -> Outcome {
+    match report::print(text) {
+        Ok(()) => Outcome::Done,
+        Err(error) => {
+            error!("could not write to standard output: {error}");
+            Outcome::Unusable
+        }
+    }
 }
 
 fn restore(options: &Options) -> Result<Outcome, Error> {
@@ -73,6 +86,16 @@ fn end(error: &Error, classic_statuses: bool) -> Outcome {
         Error::NotRestored { .. } if classic_statuses => Outcome::NotThere,
         Error::NotRestored { .. } | Error::Signals(_) => Outcome::NotRestored,
         _ => Outcome::Unusable,
+    }
+}
+
+/// What the server makes of it, outside standby mode.
+fn consequence(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NotRestored | Outcome::Unusable => {
+            "the server stops, and asks again when it is started"
+        }
+        _ => "the server takes that for the end of WAL",
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use log::warn;
 use nix::errno::Errno;
@@ -13,7 +13,6 @@ use nix::unistd::Pid;
 const CONTROL_FILE: &str = "global/pg_control";
 const PID_FILE: &str = "postmaster.pid";
 const PROMOTE_FILE: &str = "promote";
-const SETTINGS_FILES: [&str; 2] = ["postgresql.conf", "postgresql.auto.conf"];
 const RECOVERY_FILE: &str = "recovery.conf";
 const STANDBY_SIGNAL: &str = "standby.signal";
 const VERSION_FILE: &str = "PG_VERSION";
@@ -62,7 +61,7 @@ pub fn is_in_standby_mode() -> bool {
 pub fn will_prefetch() -> bool {
     let version = fs::read_to_string(VERSION_FILE).ok();
     let major = version.and_then(|version| version.trim().parse::<u32>().ok());
-    let is_off = SETTINGS_FILES
+    let is_off = [settings_file(), PathBuf::from("postgresql.auto.conf")]
         .iter()
         .filter_map(|file| setting("recovery_prefetch", &fs::read(file).ok()?))
         .next_back()
@@ -95,6 +94,18 @@ impl Postmaster {
     pub fn pid(self) -> i32 {
         self.0.as_raw()
     }
+}
+
+/// `postgresql.conf`, or what the server's command line names instead: distributions keep it elsewhere.
+fn settings_file() -> PathBuf {
+    let command_line = fs::read("postmaster.opts").unwrap_or_default();
+    named_settings_file(&command_line).unwrap_or_else(|| PathBuf::from("postgresql.conf"))
+}
+
+fn named_settings_file(command_line: &[u8]) -> Option<PathBuf> {
+    let command_line = std::str::from_utf8(command_line).ok()?;
+    let (_, value) = command_line.split_once("config_file=")?;
+    value.split('"').next().map(PathBuf::from)
 }
 
 /// The last value that a file of settings gives to the one called `wanted`, in lower case.
@@ -160,6 +171,15 @@ mod tests {
         }
         assert!(["off", "no", "false", "0"].into_iter().all(is_false));
         assert!(!["on", "try", ""].into_iter().any(is_false));
+    }
+
+    #[test]
+    fn the_settings_may_be_kept_elsewhere() {
+        let line =
+            b"/usr/bin/postgres \"-D\" \"/data\" \"-c\" \"config_file=/etc/a b/postgresql.conf\"\n";
+        assert_eq!(named_settings_file(line), Some(PathBuf::from("/etc/a b/postgresql.conf")));
+        assert_eq!(named_settings_file(b"/usr/bin/postgres \"-D\" \"/data\"\n"), None);
+        assert_eq!(named_settings_file(b"\xFF"), None);
     }
 
     #[test]

@@ -99,7 +99,10 @@ impl<'a> Standby<'a> {
             match &request {
                 Some(Request::Fast(by)) => return Ok(fast_failover(by, segment)),
                 Some(Request::SmartBefore(first, by)) if segment.position >= *first => {
-                    info!("{segment} is refused: failover was asked for by {by}");
+                    info!(
+                        "{segment} is refused, failover was asked for by {by}, which says so: \
+                         remove it if no failover is meant"
+                    );
                     return Ok(Outcome::NotThere);
                 }
                 _ => {}
@@ -127,11 +130,11 @@ impl<'a> Standby<'a> {
                     return Ok(self.smart_failover(by, segment, &tried));
                 }
                 _ if self.looks_once() => {
-                    self.say(&tried);
+                    complain(&tried);
                     return Ok(Outcome::NotThere);
                 }
                 _ if self.has_waited_enough() => {
-                    self.say(&tried);
+                    complain(&tried);
                     self.hand_back(segment);
                     return Ok(Outcome::NotThere);
                 }
@@ -157,13 +160,14 @@ impl<'a> Standby<'a> {
                 }
                 Tried::Undone => {}
                 Tried::NotReady(_) | Tried::Unavailable(_) => {
-                    self.say(&tried);
                     let given_up = self.looks_once() || self.has_waited_enough();
                     if given_up || self.failover.asked().is_some() {
+                        complain(&tried);
                         let name = self.options.requested;
                         warn!("{name} is taken for absent, though the archive could not tell");
                         return Ok(Outcome::NotThere);
                     }
+                    self.say(&tried);
                 }
             }
             self.pause();
@@ -189,10 +193,10 @@ impl<'a> Standby<'a> {
     fn hand_back(&self, segment: SegmentName) {
         let seconds = self.options.max_wait_time.unwrap_or_default().as_secs();
         if server::is_in_standby_mode() {
-            debug!("{segment} has not come within {seconds} seconds, the server will ask again");
+            debug!("{segment} has not come within {seconds} s, the server will ask again");
         } else {
             info!(
-                "fast failover: {segment} has not come within {seconds} seconds, recovery ends before it"
+                "fast failover: {segment} has not come within {seconds} s, recovery ends before it"
             );
         }
     }
@@ -368,7 +372,20 @@ impl<'a> Standby<'a> {
     }
 }
 
+/// What kept the file from being restored, when nobody will wait for it.
+fn complain(tried: &Tried) {
+    match tried {
+        Tried::Unavailable(unavailable) => warn!("{unavailable}"),
+        Tried::NotReady(unfit) if unfit.reason.may_be_in_transit() => debug!("{unfit}"),
+        Tried::NotReady(unfit) => warn!("{unfit}"),
+        Tried::Absent | Tried::Restored(_) | Tried::Undone => {}
+    }
+}
+
 fn fast_failover(by: &By, segment: SegmentName) -> Outcome {
+    if *by == By::Signal("SIGINT") {
+        warn!("SIGINT as a request for failover is deprecated: send SIGUSR1");
+    }
     Failover::use_up(by, segment);
     info!("fast failover, asked for by {by}: recovery ends before {segment}");
     Outcome::NotThere

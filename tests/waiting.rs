@@ -62,7 +62,7 @@ fn the_maximum_wait_time_ends_recovery_and_says_so() {
     let site = Site::new();
     let ended = site.asks(&["-w", "1", "-s", "60"], SEGMENT).ends().with_status(1);
     assert!(ended.wall >= Duration::from_secs(1), "{ended:?}");
-    ended.saying(&format!("fast failover: {SEGMENT} has not come within 1 seconds"));
+    ended.saying(&format!("fast failover: {SEGMENT} has not come within 1 s"));
 }
 
 #[test]
@@ -310,6 +310,11 @@ fn recovery_prefetch_is_warned_of_once_at_the_start_of_recovery() {
     assert!(!warns(&[version("15\n"), set("recovery_prefetch = off")], HISTORY));
     assert!(!warns(
         &[version("15\n"), ("postgresql.auto.conf", "recovery_prefetch = 'off'")],
+        HISTORY
+    ));
+    let elsewhere = ("postmaster.opts", "postgres \"-c\" \"config_file=elsewhere.conf\"\n");
+    assert!(!warns(
+        &[version("15\n"), elsewhere, ("elsewhere.conf", "recovery_prefetch = off")],
         HISTORY
     ));
     assert!(!warns(&[version("14\n")], HISTORY));
