@@ -9,6 +9,7 @@
 //! the program with one of them.
 
 mod archive;
+mod attempt;
 mod cli;
 mod error;
 mod failover;

@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::{debug, error, info, warn};
 
-use crate::archive::{Archive, Look, Reason, Source, Unavailable, Unfit};
+use crate::archive::{Reason, Unfit};
+use crate::attempt::{self, Attempts, Tried};
 use crate::cli::Options;
-use crate::error::{Error, Failure};
+use crate::error::Error;
 use crate::failover::{By, Failover, Request};
 use crate::outcome::Outcome;
 use crate::prune::{self, Keep};
-use crate::report::Lasting;
-use crate::restore::{self, CopyError};
 use crate::server::{self, Postmaster};
 use crate::signals::Signals;
 use crate::wait::{Tries, Wait};
@@ -24,29 +23,15 @@ use crate::wal::name::{Numbering, SegmentName, WalName};
 pub struct Standby<'a> {
     options: &'a Options,
     signals: &'a Signals,
-    archive: Archive<'a>,
+    attempts: Attempts<'a>,
     failover: Failover<'a>,
     postmaster: Option<Postmaster>,
     wait: Wait<'a>,
     started: Instant,
-    /// Copies that our own side has failed.
-    copies: Tries,
     /// Looks that a smart failover gives an archive that does not answer.
     looks: Tries,
     /// Since when a smart failover has had a segment that was all but ready.
     hoping_since: Option<Instant>,
-    /// What keeps the file from being restored.
-    obstacle: Lasting,
-}
-
-/// What came of one look at the archive.
-enum Tried {
-    Restored(Option<Numbering>),
-    /// The copy failed on our side, or a signal came while it was made: to be tried again.
-    Undone,
-    Absent,
-    NotReady(Unfit),
-    Unavailable(Unavailable),
 }
 
 impl<'a> Standby<'a> {
@@ -60,15 +45,13 @@ impl<'a> Standby<'a> {
         Self {
             options,
             signals,
-            archive: Archive::of(options, server::system_identifier()),
+            attempts: Attempts::new(options),
             failover: Failover::new(signals, options.trigger_file.as_deref()),
             postmaster: Postmaster::here(),
             wait: Wait::new(signals, watched),
             started: Instant::now(),
-            copies: Tries::new(options.sleep_time, options.max_retries),
             looks: Tries::new(options.sleep_time, options.max_retries),
             hoping_since: None,
-            obstacle: Lasting::default(),
         }
     }
 
@@ -77,7 +60,7 @@ impl<'a> Standby<'a> {
     /// # Errors
     /// There is no archive, or the destination cannot be written.
     pub fn run(mut self) -> Result<Outcome, Error> {
-        if let Some(source) = self.archive.missing()
+        if let Some(source) = self.attempts.archive.missing()
             && self.failover.asked().is_none()
             && self.failover.settles_at().is_none()
         {
@@ -107,10 +90,10 @@ impl<'a> Standby<'a> {
                 }
                 _ => {}
             }
-            let tried = self.try_to_restore()?;
+            let tried = self.attempt()?;
             match &tried {
                 Tried::Restored(numbering) => return Ok(self.prune_behind(segment, *numbering)),
-                Tried::Absent if self.archive.can_never_hold(segment) => {
+                Tried::Absent if self.attempts.archive.can_never_hold(segment) => {
                     debug!("{segment} cannot exist: its timeline began after it");
                     return Ok(Outcome::NotThere);
                 }
@@ -123,22 +106,28 @@ impl<'a> Standby<'a> {
             match (&request, &tried) {
                 (_, Tried::Undone) => {}
                 (Some(Request::Smart(_)), Tried::Unavailable(_)) if self.look_again() => {
-                    self.say(&tried);
+                    self.attempts.say(&tried);
                 }
                 (Some(Request::Smart(_)), Tried::NotReady(unfit)) if self.can_hope_for(unfit) => {}
-                (Some(Request::Smart(by) | Request::SmartBefore(_, by)), _) => {
+                (Some(Request::Smart(by)), _) => {
+                    if matches!(tried, Tried::Unavailable(_)) {
+                        Failover::use_up(by, segment);
+                    }
+                    return Ok(self.smart_failover(by, segment, &tried));
+                }
+                (Some(Request::SmartBefore(_, by)), _) => {
                     return Ok(self.smart_failover(by, segment, &tried));
                 }
                 _ if self.looks_once() => {
-                    complain(&tried);
+                    attempt::complain(&tried);
                     return Ok(Outcome::NotThere);
                 }
                 _ if self.has_waited_enough() => {
-                    complain(&tried);
+                    attempt::complain(&tried);
                     self.hand_back(segment);
                     return Ok(Outcome::NotThere);
                 }
-                _ => self.say(&tried),
+                _ => self.attempts.say(&tried),
             }
             self.pause();
         }
@@ -151,7 +140,7 @@ impl<'a> Standby<'a> {
             if let Some(end) = self.must_leave() {
                 return Ok(end);
             }
-            let tried = self.try_to_restore()?;
+            let tried = self.attempt()?;
             match tried {
                 Tried::Restored(_) => return Ok(Outcome::Done),
                 Tried::Absent => {
@@ -162,12 +151,12 @@ impl<'a> Standby<'a> {
                 Tried::NotReady(_) | Tried::Unavailable(_) => {
                     let given_up = self.looks_once() || self.has_waited_enough();
                     if given_up || self.failover.asked().is_some() {
-                        complain(&tried);
+                        attempt::complain(&tried);
                         let name = self.options.requested;
                         warn!("{name} is taken for absent, though the archive could not tell");
                         return Ok(Outcome::NotThere);
                     }
-                    self.say(&tried);
+                    self.attempts.say(&tried);
                 }
             }
             self.pause();
@@ -214,59 +203,17 @@ impl<'a> Standby<'a> {
         Some(Outcome::Terminated)
     }
 
-    fn try_to_restore(&mut self) -> Result<Tried, Error> {
-        let source = match self.archive.look(&self.options.requested) {
-            Look::Ready(source) => source,
-            Look::Absent => return Ok(Tried::Absent),
-            Look::NotReady(unfit) => return Ok(Tried::NotReady(unfit)),
-            Look::Unavailable(unavailable) => return Ok(Tried::Unavailable(unavailable)),
-        };
-        if !self.copies.is_due() {
-            return Ok(Tried::Undone);
-        }
-        let Source { path, length, .. } = &source;
-        debug!("copying {path:?}, {length} bytes");
-        let staged = match restore::stage(&source, &self.options.destination) {
-            Ok(staged) => staged,
-            Err(CopyError::Source(error)) => {
-                let path = source.path;
-                return Ok(Tried::Unavailable(Unavailable { path, source: error }));
-            }
-            Err(CopyError::Changed) => {
-                let (path, reason) = (source.path, Reason::Changed);
-                return Ok(Tried::NotReady(Unfit { path, reason }));
-            }
-            Err(CopyError::Destination(failure)) => return self.copy_failed(failure),
-        };
-        if self.came_too_late() {
-            return Ok(Tried::Undone);
-        }
-        if let Err(failure) = staged.publish() {
-            return self.copy_failed(failure);
-        }
-        self.obstacle.is_over(&format_args!("{path:?} is ready now", path = source.path));
-        debug!("restored {:?}", self.options.destination);
-        Ok(Tried::Restored(source.numbering))
-    }
-
-    fn copy_failed(&mut self, failure: Failure) -> Result<Tried, Error> {
-        if self.copies.another() {
-            warn!("{failure}; trying again");
-            return Ok(Tried::Undone);
-        }
-        Err(Error::NotRestored { failure, tries: self.copies.failed() })
-    }
-
-    /// Something has happened during the copy that forbids to hand it over.
-    fn came_too_late(&self) -> bool {
-        let refused = matches!(self.options.requested, WalName::Segment(_))
-            && self.failover.signalled().is_some();
-        refused || self.signals.quit() || self.postmaster.is_some_and(Postmaster::is_gone)
+    fn attempt(&mut self) -> Result<Tried, Error> {
+        let is_segment = matches!(self.options.requested, WalName::Segment(_));
+        self.attempts.make(|| {
+            let refused = is_segment && self.failover.signalled().is_some();
+            refused || self.signals.quit() || self.postmaster.is_some_and(Postmaster::is_gone)
+        })
     }
 
     fn prune_behind(&self, segment: SegmentName, numbering: Option<Numbering>) -> Outcome {
         let options = self.options;
-        if options.is_for_pg_rewind() || self.archive.lacks_required_file().is_some() {
+        if options.is_for_pg_rewind() || self.attempts.archive.lacks_required_file().is_some() {
             return Outcome::Done;
         }
         let keep = match &options.restart_file {
@@ -291,12 +238,11 @@ impl<'a> Standby<'a> {
         match tried {
             Tried::Unavailable(unavailable) => {
                 warn!("{unavailable}; failover goes on without what may be in the archive");
-                Failover::use_up(by, segment);
             }
             Tried::NotReady(unfit) => warn!("{unfit}; failover goes on without it"),
             _ => {}
         }
-        match self.archive.count_behind(segment) {
+        match self.attempts.archive.count_behind(segment) {
             0 => {}
             count => warn!(
                 "{segment} is missing, so {count} later segments in the archive are not replayed"
@@ -327,34 +273,6 @@ impl<'a> Standby<'a> {
         self.options.max_wait_time.is_some_and(|time| self.started.elapsed() >= time)
     }
 
-    /// Says what keeps the file from being restored, if it lasts.
-    fn say(&mut self, tried: &Tried) {
-        let name = self.options.requested;
-        match tried {
-            Tried::Unavailable(unavailable) => {
-                let end = match self.options.required_file {
-                    Some(_) => ", smart failover as well: \"fast\" would end it",
-                    None => "",
-                };
-                let message = format_args!("{unavailable}; waiting until the archive answers{end}");
-                self.obstacle.goes_on("unavailable", Duration::ZERO, &message);
-            }
-            Tried::NotReady(unfit) => {
-                let in_transit = unfit.reason.may_be_in_transit();
-                let grace = if in_transit { self.options.sleep_time } else { Duration::ZERO };
-                let message = format_args!("{unfit}; waiting for one that is");
-                self.obstacle.goes_on(&unfit.to_string(), grace, &message);
-            }
-            Tried::Absent => {
-                debug!("{name} is not there");
-                let location = &self.options.archive_location;
-                let message = format_args!("archive {location:?} answers, waiting for {name}");
-                self.obstacle.is_over(&message);
-            }
-            Tried::Restored(_) | Tried::Undone => {}
-        }
-    }
-
     /// Sleeps until something may have changed, at most one sleeptime.
     fn pause(&mut self) {
         let now = Instant::now();
@@ -362,23 +280,12 @@ impl<'a> Standby<'a> {
         let deadline = [
             now.checked_add(self.options.sleep_time),
             enough,
-            self.copies.due(),
+            self.attempts.next_due(),
             self.looks.due(),
             self.failover.settles_at(),
-            self.archive.believes_at(),
         ];
         let next = deadline.into_iter().flatten().filter(|deadline| *deadline > now).min();
         self.wait.until(next.unwrap_or(now));
-    }
-}
-
-/// What kept the file from being restored, when nobody will wait for it.
-fn complain(tried: &Tried) {
-    match tried {
-        Tried::Unavailable(unavailable) => warn!("{unavailable}"),
-        Tried::NotReady(unfit) if unfit.reason.may_be_in_transit() => debug!("{unfit}"),
-        Tried::NotReady(unfit) => warn!("{unfit}"),
-        Tried::Absent | Tried::Restored(_) | Tried::Undone => {}
     }
 }
 

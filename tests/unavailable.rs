@@ -133,7 +133,12 @@ fn a_smart_failover_ends_without_an_archive_and_the_calls_that_follow_do_not_wai
     let earlier = "000000010000000000000004";
     for name in [SEGMENT, earlier, HISTORY] {
         site.asks(&["-s", "60"], name).with_trigger().ends().with_status(1);
+        assert_eq!(fs::read_to_string(site.trigger()).unwrap(), mark, "{name} moves it");
     }
+    make_available(&site);
+    site.put_segment(earlier);
+    site.asks(&["-s", "60"], earlier).with_trigger().ends().with_status(0);
+    site.asks(&["-s", "60"], SEGMENT).with_trigger().ends().with_status(1);
 }
 
 #[test]
