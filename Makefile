@@ -21,7 +21,7 @@ all:
 	$(CARGO) build --release --locked
 
 demo:
-	scripts/get-postgres 18
+	scripts/get-postgres any
 	$(CARGO) build --release --locked --bins --example demo
 	$(CARGO) run --release --locked --example demo
 

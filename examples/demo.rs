@@ -1,13 +1,14 @@
 //! `make demo`: a warm standby from its first start to its failover, on this machine, in a few seconds.
 //!
 //! One primary archives its WAL with `cp`; one standby restores it with `pg_standby`. Each step is timed and
-//! checked, so that exit status 0 says that all of it was seen to work. The version is 18, or the argument:
-//! `cargo run --release --example demo 15`. Everything lives in a temporary directory and on 127.0.0.1.
+//! checked, so that exit status 0 says that all of it was seen to work. The version is the newest that there is,
+//! or the argument: `cargo run --release --example demo 15`. Everything lives in a temporary directory and on
+//! 127.0.0.1.
 
 #[path = "../tests/server/mod.rs"]
 mod server;
 
-use server::{Doing, Failure, PATIENCE, Result, Server, Site};
+use server::{Doing, Failure, Installation, PATIENCE, Result, Server, Site};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -34,13 +35,13 @@ fn main() -> ExitCode {
 
 fn demo(interrupted: &Interrupted) -> Result<()> {
     interrupted.watch()?;
-    let major = match std::env::args().nth(1) {
-        Some(major) => {
-            major.parse().doing(format_args!("`{major}` is no version of PostgreSQL"))?
-        }
-        None => 18,
+    let installation = match std::env::args().nth(1) {
+        Some(major) => Installation::of(
+            major.parse().doing(format_args!("`{major}` is no version of PostgreSQL"))?,
+        )?,
+        None => Installation::newest()?,
     };
-    let site = Site::new(major, &pg_standby()?)?;
+    let site = Site::on(installation, &pg_standby()?)?;
     let restore_command = site.restore_command("-s 1");
     let mut primary = site.primary(&[])?;
     let mut standby = primary.warm_standby("standby", &restore_command)?;

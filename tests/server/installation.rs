@@ -7,42 +7,58 @@ use std::path::{Path, PathBuf};
 #[derive(Clone)]
 pub struct Installation {
     pub major: u32,
+    /// The directory with `bin` in it.
     pub home: PathBuf,
+    /// Everything that belongs to it is below this.
+    pub root: PathBuf,
 }
 
 impl Installation {
     /// # Errors
     /// When there is none: the message is the line that brings one.
     pub fn of(major: u32) -> Result<Self> {
-        let brought = target_directory().join(format!("postgres/{major}"));
-        let debian = PathBuf::from(format!("/usr/lib/postgresql/{major}"));
-        [brought, debian]
-            .into_iter()
-            .find(|home| ["postgres", "initdb", "pg_ctl"].iter().all(|p| home.join("bin").join(p).exists()))
-            .map(|home| Self { major, home })
-            .ok_or_else(|| {
-                Failure::new(format!(
-                    "there is no PostgreSQL {major} to test with; this brings one:\n\n    scripts/get-postgres {major}\n"
-                ))
-            })
+        Self::find(major, "pg_ctl").ok_or_else(|| {
+            Failure::new(format!(
+                "there is no PostgreSQL {major} to test with; this brings one:\n\n    scripts/get-postgres {major}\n"
+            ))
+        })
     }
 
-    /// Debian's, which has more than the server: any version that can rewind from an archive.
+    /// The newest version that there is.
+    ///
+    /// # Errors
+    /// When there is none: the message is the line that brings one.
+    pub fn newest() -> Result<Self> {
+        (10..=18).rev().find_map(|major| Self::find(major, "pg_ctl")).ok_or_else(|| {
+            Failure::new(
+                "there is no PostgreSQL; this brings one:\n\n    scripts/get-postgres any\n",
+            )
+        })
+    }
+
+    /// Any version that can rewind from an archive: Debian's has more than the server.
     ///
     /// # Errors
     /// When there is none: the message is the line that brings one.
     pub fn with_pg_rewind() -> Result<Self> {
-        let unpacked = target_directory().join("postgres/debian");
-        let roots = [PathBuf::from("/"), unpacked];
-        let homes = roots.iter().flat_map(|root| {
-            (13..=18)
-                .map(|major| Self { major, home: root.join(format!("usr/lib/postgresql/{major}")) })
-        });
-        homes.into_iter().find(|one| one.program("pg_rewind").exists()).ok_or_else(|| {
+        (13..=18).rev().find_map(|major| Self::find(major, "pg_rewind")).ok_or_else(|| {
             Failure::new(
                 "there is no pg_rewind to test with; on Debian this brings one:\n\n    scripts/get-postgres debian\n",
             )
         })
+    }
+
+    fn find(major: u32, program: &str) -> Option<Self> {
+        let brought = target_directory().join("postgres");
+        let debian = format!("usr/lib/postgresql/{major}");
+        [
+            (brought.join(major.to_string()), String::new()),
+            (PathBuf::from("/"), debian.clone()),
+            (brought.join("debian"), debian),
+        ]
+        .map(|(root, below)| Self { major, home: root.join(below), root })
+        .into_iter()
+        .find(|one| ["postgres", "initdb", program].iter().all(|name| one.program(name).exists()))
     }
 
     /// A name that no other installation has.

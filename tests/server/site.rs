@@ -232,9 +232,11 @@ impl Site {
         let mut version = self.command(self.installation.program("postgres"));
         match version.arg("--version").output() {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let home = self.path().join("postgresql");
-                self.copy(&self.installation.home, &home)?;
-                self.installation.home = home;
+                let Installation { home, root, .. } = self.installation.clone();
+                let copy = self.path().join("postgresql");
+                self.copy(&root, &copy)?;
+                self.installation.home = copy.join(home.strip_prefix(&root)?);
+                self.installation.root = copy;
                 Ok(())
             }
             other => other.map(drop).doing(self.installation.home.display()),
