@@ -257,3 +257,43 @@ fn in_our_words(answer: &clap::Error) -> Error {
         _ => Error::UnknownOption { option },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    /// Words that mean something here, digits and noise, so that many lines come close to a good one.
+    fn word() -> impl Strategy<Value = OsString> {
+        let options = "--?(copy|debug|keep-files|link|max-retries|sleep-time|trigger-file|max-wait-time|no-wait|\
+                       require-file|on-error|version|help)?(=.{0,4})?|-[cdklrstwV?]{1,3}.{0,2}";
+        let operands =
+            "[0-9A-F]{24}(.partial)?|[0-9A-F]{8}.history|/?[a-z]{0,4}/?|-?[0-9]{0,11}[.]?[0-9]?";
+        prop_oneof![
+            options.prop_map(OsString::from),
+            operands.prop_map(OsString::from),
+            any::<Vec<u8>>().prop_map(OsString::from_vec),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_command_line_is_taken_or_refused_for_a_reason(
+            words in proptest::collection::vec(word(), 0..9)
+        ) {
+            match parse([OsString::from("pg_standby")].into_iter().chain(words)) {
+                Ok(Command::Restore(options)) => {
+                    prop_assert!(options.sleep_time >= Duration::from_millis(100));
+                    prop_assert!(options.sleep_time <= Duration::from_secs(60));
+                    prop_assert!(options.destination.file_name().is_some());
+                }
+                Ok(Command::Print(text)) => prop_assert!(!text.is_empty()),
+                Err(error) => {
+                    prop_assert!(error.is_usage());
+                    prop_assert_eq!(error.to_string().lines().count(), 1);
+                }
+            }
+        }
+    }
+}
