@@ -22,8 +22,8 @@ all:
 
 demo:
 	scripts/get-postgres any
-	$(CARGO) build --release --locked --bins --example demo
-	$(CARGO) run --release --locked --example demo
+	$(CARGO) build --locked --bins --example demo
+	$(CARGO) run --locked --example demo
 
 # minutes=60 seed=1 version=18
 soak:

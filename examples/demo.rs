@@ -2,7 +2,7 @@
 //!
 //! One primary archives its WAL with `cp`; one standby restores it with `pg_standby`. Each step is timed and
 //! checked, so that exit status 0 says that all of it was seen to work. The version is the newest that there is,
-//! or the argument: `cargo run --release --example demo 15`. Everything lives in a temporary directory and on
+//! or the argument: `cargo run --example demo 15`. Everything lives in a temporary directory and on
 //! 127.0.0.1.
 
 #[path = "../tests/server/mod.rs"]

@@ -16,6 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
@@ -154,4 +155,29 @@ fn a_full_file_system_is_201_until_there_is_room() {
     assert_eq!(left, (None, Vec::new()));
     roomy.with_status(0);
     assert_eq!(restored, Some(bytes));
+}
+
+#[test]
+fn the_limits_of_inotify_are_one_warning_and_the_looks_go_on() {
+    for limit in ["instances", "watches"] {
+        let site = Site::new();
+        let asking = site.asks(&["-s", "0.2"], SEGMENT).env("LD_PRELOAD", shim());
+        let running = asking.env("FAULT", limit).starts();
+        let running = running.until_it_says("could not watch for changes");
+        std::thread::sleep(Duration::from_millis(700));
+        assert_eq!(running.stderr().lines().count(), 1, "{}", running.stderr());
+        let bytes = site.put_segment(SEGMENT);
+        running.ends().with_status(0);
+        assert_eq!(site.restored(), Some(bytes));
+    }
+}
+
+#[test]
+fn a_network_file_system_is_looked_at_every_second() {
+    let site = Site::new();
+    let asking = site.asks(&["-s", "60"], SEGMENT).env("LD_PRELOAD", shim());
+    let mut running = asking.env("FAULT", "remote").starts().until_it_waits();
+    let bytes = site.put_segment(SEGMENT);
+    running.ends_within(Duration::from_secs(10)).expect("within a second").with_status(0);
+    assert_eq!(site.restored(), Some(bytes));
 }

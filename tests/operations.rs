@@ -70,6 +70,30 @@ fn pg_ctl_promote_ends_the_wait(major: u32) -> Result<()> {
     Ok(())
 }
 
+fn pg_promote_ends_the_wait(major: u32) -> Result<()> {
+    let mut pair = Pair::new(major, |site| site.restore_command(BLIND))?;
+    pair.standby.start()?;
+    pair.ship()?;
+    pair.standby_sees_every_row()?;
+    assert_eq!(pair.standby.value("select pg_promote(true, 20)")?, "t");
+    pair.assert_failed_over_with(pair.rows)
+}
+
+#[test]
+fn pg_promote_ends_the_wait_on_12() -> Result<()> {
+    pg_promote_ends_the_wait(12)
+}
+
+#[test]
+fn pg_promote_ends_the_wait_on_15() -> Result<()> {
+    pg_promote_ends_the_wait(15)
+}
+
+#[test]
+fn pg_promote_ends_the_wait_on_18() -> Result<()> {
+    pg_promote_ends_the_wait(18)
+}
+
 fn a_crash_of_the_postmaster_is_noticed_and_the_server_starts_again(major: u32) -> Result<()> {
     let mut pair = Pair::new(major, |site| site.restore_command("-s 1 -d"))?;
     pair.standby.start()?;

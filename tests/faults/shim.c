@@ -6,16 +6,29 @@
  *   tmpfile    the file system has no nameless files
  *   kernel     the kernel copies nothing (copy_file_range fails)
  *   child      any attempt to start another process ends this one with SIGKILL
+ *   instances  inotify has no instance left
+ *   watches    inotify has no watch left
+ *   remote     every file system is NFS, and inotify tells of nothing on it
+ *   archive    while there is a file FAULT_FILE, with "CALL NUMBER" in it, CALL on paths with FAULT_IN in them fails with
+ *              the error of that number. Calls are stat; open; read, of the first page; copy, of what follows the first
+ *              half. "halt 1" stops a copy at its half: FAULT_FILE gets the ending .halted, and the copy goes on when
+ *              that is removed
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +43,47 @@ static int fail(int error)
 {
 	errno = error;
 	return -1;
+}
+
+/* The error that FAULT_FILE orders for a call on a path of the archive, 0 for none. */
+static int ordered(const char *call, const char *path)
+{
+	const char *in = getenv("FAULT_IN"), *file = getenv("FAULT_FILE");
+	char order[64] = "", name[16] = "";
+	int error = 0;
+	int fd;
+
+	/* The standard library calls statx without a path to see whether there is one. */
+	if (!fault("archive") || in == NULL || file == NULL || path == NULL || strstr(path, in) == NULL)
+		return 0;
+	fd = (int) syscall(SYS_openat, AT_FDCWD, file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (read(fd, order, sizeof order - 1) < 0)
+		order[0] = '\0';
+	close(fd);
+	return sscanf(order, "%15s %d", name, &error) == 2 && strcmp(name, call) == 0 ? error : 0;
+}
+
+static int ordered_of(const char *call, int fd)
+{
+	char link[64], path[4096] = "";
+
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	return readlink(link, path, sizeof path - 1) < 0 ? 0 : ordered(call, path);
+}
+
+/* Stands still in the middle of a copy for as long as the test wants. */
+static void halt(void)
+{
+	const char *file = getenv("FAULT_FILE");
+	char halted[4096];
+
+	snprintf(halted, sizeof halted, "%s.halted", file);
+	if (rename(file, halted) != 0)
+		return;
+	while (access(halted, F_OK) == 0)
+		usleep(2000);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *time)
@@ -47,6 +101,10 @@ int open64(const char *path, int flags, ...)
 	va_start(rest, flags);
 	mode = va_arg(rest, mode_t);
 	va_end(rest);
+	int error = ordered("open", path);
+
+	if (error != 0)
+		return fail(error);
 	if (fault("tmpfile") && (flags & O_TMPFILE) == O_TMPFILE)
 		return fail(EOPNOTSUPP);
 	return (int) syscall(SYS_openat, AT_FDCWD, path, flags, mode);
@@ -67,7 +125,64 @@ long syscall(long number, ...)
 	va_end(rest);
 	if (number == SYS_copy_file_range && fault("kernel"))
 		return fail(EXDEV);
+	if (number == SYS_copy_file_range && a[1] != 0) {
+		int from = (int) a[0], error = ordered_of("copy", from), halts = ordered_of("halt", from);
+
+		if (*(off64_t *) a[1] == 0) {
+			if (error != 0 || halts)
+				a[4] /= 2;
+		} else if (error != 0)
+			return fail(error);
+		else if (halts)
+			halt();
+	}
 	return next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+ssize_t pread64(int fd, void *bytes, size_t count, off64_t offset)
+{
+	int error = ordered_of(offset == 0 ? "read" : "copy", fd);
+
+	if (error != 0)
+		return fail(error);
+	return syscall(SYS_pread64, fd, bytes, count, offset);
+}
+
+int statx(int directory, const char *path, int flags, unsigned int mask, struct statx *status)
+{
+	int error = ordered("stat", path);
+
+	if (error != 0)
+		return fail(error);
+	return (int) syscall(SYS_statx, directory, path, flags, mask, status);
+}
+
+int inotify_init1(int flags)
+{
+	if (fault("instances"))
+		return fail(EMFILE);
+	return (int) syscall(SYS_inotify_init1, flags);
+}
+
+int inotify_add_watch(int fd, const char *path, uint32_t events)
+{
+	if (fault("watches"))
+		return fail(ENOSPC);
+	return (int) syscall(SYS_inotify_add_watch, fd, fault("remote") ? "/proc" : path, events & ~IN_ONLYDIR);
+}
+
+int statfs(const char *path, struct statfs *answer)
+{
+	int result = (int) syscall(SYS_statfs, path, answer);
+
+	if (fault("remote"))
+		answer->f_type = NFS_SUPER_MAGIC;
+	return result;
+}
+
+int statfs64(const char *path, struct statfs64 *answer)
+{
+	return statfs(path, (struct statfs *) answer);
 }
 
 static int no_child(void)
