@@ -172,6 +172,14 @@ impl Server {
         Ok(())
     }
 
+    /// The postmaster that was started last runs. If it has ended, `wait_for_end` tells with what status.
+    pub fn runs(&mut self) -> Result<bool> {
+        match &mut self.postmaster {
+            Some(postmaster) => Ok(postmaster.try_wait()?.is_none()),
+            None => Ok(false),
+        }
+    }
+
     /// Starts the server and waits until it answers.
     pub fn start_and_wait(&mut self) -> Result<()> {
         self.start()?;
@@ -352,7 +360,8 @@ impl Server {
         format!("--- end of the log of the {} ---\n{}", self.name, end.join("\n"))
     }
 
-    fn with_log(&self, failure: &Failure) -> Failure {
+    /// A failure, with the end of the log.
+    pub fn with_log(&self, failure: &Failure) -> Failure {
         Failure::new(format!("{}: {failure}\n{}", self.name, self.end_of_log()))
     }
 }
