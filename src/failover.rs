@@ -97,9 +97,8 @@ impl<'a> Failover<'a> {
     /// the server asks again for what it has or for what was refused, answer as this one does. No other request leaves
     /// a trace.
     pub fn use_up(by: &By, segment: SegmentName) {
-        if let By::TriggerFile(path, _) = by
-            && let Err(error) = overwrite(path, &format!("smart before {segment}\n"))
-        {
+        let By::TriggerFile(path, _) = by else { return };
+        if let Err(error) = overwrite(path, &format!("smart before {segment}\n")) {
             warn!(
                 "could not write to trigger file {path:?}: {error}; failover goes on, \
                  remove the file by hand or it will end recovery again"

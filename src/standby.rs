@@ -60,12 +60,11 @@ impl<'a> Standby<'a> {
     /// # Errors
     /// There is no archive, or the destination cannot be written.
     pub fn run(mut self) -> Result<Outcome, Error> {
-        if let Some(source) = self.attempts.archive.missing()
-            && self.failover.asked().is_none()
-            && self.failover.settles_at().is_none()
-        {
-            let location = self.options.archive_location.clone();
-            return Err(Error::NoArchive { location, source });
+        if let Some(source) = self.attempts.archive.missing() {
+            if self.failover.asked().is_none() && self.failover.settles_at().is_none() {
+                let location = self.options.archive_location.clone();
+                return Err(Error::NoArchive { location, source });
+            }
         }
         match self.options.requested {
             WalName::Segment(segment) => self.wait_for(segment),
@@ -226,12 +225,12 @@ impl<'a> Standby<'a> {
             prune::remove_before(cutoff, &options.archive_location, &options.destination);
         }
         // Removing many files takes long enough for an operator to ask meanwhile, and nobody would hear it later.
-        if let Some(Request::Fast(by)) = self.failover.signalled()
-            && fs::remove_file(&options.destination).is_ok()
-        {
-            return fast_failover(&by, segment);
+        match self.failover.signalled() {
+            Some(Request::Fast(by)) if fs::remove_file(&options.destination).is_ok() => {
+                fast_failover(&by, segment)
+            }
+            _ => Outcome::Done,
         }
-        Outcome::Done
     }
 
     fn smart_failover(&self, by: &By, segment: SegmentName, tried: &Tried) -> Outcome {

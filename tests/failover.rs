@@ -159,7 +159,7 @@ fn an_empty_trigger_file_counts_once_it_has_settled() {
     ended.saying("smart failover");
     // Its time may be ahead of ours, on a file server whose clock is wrong.
     let file = File::options().write(true).open(site.trigger()).unwrap();
-    file.set_modified(std::time::SystemTime::now() + Duration::from_hours(1)).unwrap();
+    file.set_modified(std::time::SystemTime::now() + Duration::from_secs(3600)).unwrap();
     let ended = site.asks(&["-s", "60"], SEGMENT).with_trigger().ends().with_status(1);
     ended.saying("smart failover");
 }

@@ -94,10 +94,11 @@ impl Header {
         length: u64,
         system_identifier: Option<u64>,
     ) -> Result<(), Flaw> {
-        if let Some(expected) = system_identifier
-            && expected != self.system_identifier
-        {
-            return Err(Flaw::SystemIdentifier { found: self.system_identifier, expected });
+        match system_identifier {
+            Some(expected) if expected != self.system_identifier => {
+                return Err(Flaw::SystemIdentifier { found: self.system_identifier, expected });
+            }
+            _ => {}
         }
         let expected = self.numbering.address(name.position);
         if expected != Some(self.address) {

@@ -1,0 +1,307 @@
+//! One primary and a standby whose archive is in the test's hands: faults are made in it, the standby is seen to withstand
+//! them, and what it says is listened to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use nix::unistd::Pid;
+
+use crate::pair::Pair;
+use crate::server::{Doing, Failure, PATIENCE, Result, Site, wait_for};
+
+/// How many more looks of the same call a fault has to be survived.
+const LOOKS: u64 = 3;
+/// How long a server takes to act on what a call has told it.
+const SOON: Duration = Duration::from_secs(5);
+pub const PROMOTED: &str = "pg_wal/00000002.history";
+
+/// Two servers, the one that follows in somebody's hand.
+pub struct Trial {
+    pub pair: Pair,
+    /// So much of the standby's log has been looked at.
+    heard: usize,
+}
+
+/// Where the standby looks for segments.
+pub fn archive(site: &Site) -> PathBuf {
+    site.path().join("delivered")
+}
+
+/// What the shell reads before each call of the restore command, where it is there.
+fn prelude(site: &Site) -> PathBuf {
+    site.path().join("prelude")
+}
+
+impl Trial {
+    /// A standby that follows, and has got a segment.
+    pub fn new(major: u32, options: &str) -> Result<Self> {
+        let mut trial = Self::not_started(major, options)?;
+        trial.pair.standby.start()?;
+        trial.follow()?;
+        Ok(trial)
+    }
+
+    pub fn not_started(major: u32, options: &str) -> Result<Self> {
+        let command = |site: &Site| {
+            let prelude = prelude(site).display().to_string();
+            format!(
+                "if test -e {prelude}; then . {prelude}; fi; exec {} $OPTIONS {options} -t {} {} %f %p %r",
+                site.pg_standby().display(),
+                site.trigger_file().display(),
+                archive(site).display()
+            )
+        };
+        let pair = Pair::new(major, command)?;
+        pair.site.make_directory(&archive(&pair.site))?;
+        Ok(Self { pair, heard: 0 })
+    }
+
+    pub fn archive(&self) -> PathBuf {
+        archive(&self.pair.site)
+    }
+
+    /// Somewhere else in the site.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.pair.site.path().join(name)
+    }
+
+    /// A segment that comes through, with all its rows.
+    pub fn follow(&mut self) -> Result<()> {
+        let name = self.pair.ship()?;
+        self.deliver(&name)?;
+        self.pair.standby_sees_every_row().map(drop)
+    }
+
+    /// Gives the standby a segment that the primary has archived.
+    pub fn deliver(&self, name: &str) -> Result<()> {
+        // The archive may be on another file system.
+        let incoming = self.archive().join("incoming");
+        self.pair.site.copy(&self.pair.site.archive().join(name), &incoming)?;
+        fs::rename(incoming, self.archive().join(name)).doing(name)
+    }
+
+    /// Gives the standby something else under that name.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let incoming = self.archive().join("incoming");
+        self.pair.site.write(&incoming, bytes)?;
+        fs::rename(incoming, self.archive().join(name)).doing(name)
+    }
+
+    /// Has the shell run `script` before each call from now on.
+    pub fn before_each_call(&self, script: &str) -> Result<()> {
+        self.pair.site.write(&prelude(&self.pair.site), script)
+    }
+
+    pub fn nothing_before_a_call(&self) -> Result<()> {
+        fs::remove_file(prelude(&self.pair.site)).doing("the prelude")
+    }
+
+    /// Loads `faults/shim.c` into each call from now on.
+    pub fn load_shim(&self, fault: &str) -> Result<()> {
+        let library = self.place("shim.so");
+        if !library.exists() {
+            self.pair.site.copy(shim()?, &library)?;
+        }
+        self.before_each_call(&format!(
+            "export LD_PRELOAD={} FAULT={fault} FAULT_IN=/delivered FAULT_FILE={}",
+            library.display(),
+            self.order().display()
+        ))
+    }
+
+    /// What the shim is to do while this file is there.
+    pub fn order(&self) -> PathBuf {
+        self.place("order")
+    }
+
+    /// The call that waits.
+    pub fn call(&mut self) -> Result<Pid> {
+        let mut call = None;
+        let waits = wait_for("a call that waits", PATIENCE, || {
+            self.must_hold()?;
+            call = self.pair.standby.running("pg_standby").first().copied();
+            // Whoever has slept has its handlers and watches in place.
+            Ok(call.is_some_and(|call| sleeps(call).is_ok_and(|count| count > 0)))
+        });
+        self.with_log(waits)?;
+        call.ok_or_else(|| Failure::new("no call"))
+    }
+
+    /// # Errors
+    /// The standby has promoted itself, or has ended.
+    pub fn must_hold(&mut self) -> Result<()> {
+        self.must_not_promote()?;
+        if !self.pair.standby.runs()? {
+            return Err(Failure::new("the standby has stopped"));
+        }
+        Ok(())
+    }
+
+    pub fn must_not_promote(&self) -> Result<()> {
+        if self.pair.standby.data.join(PROMOTED).exists() {
+            return Err(Failure::new("nobody asked for it, and recovery has ended"));
+        }
+        Ok(())
+    }
+
+    /// How often the call has slept, which is how often it has looked, roughly.
+    ///
+    /// # Errors
+    /// It has ended: the message is what the server made of that.
+    pub fn sleeps(&mut self, call: Pid) -> Result<u64> {
+        if let Ok(count) = sleeps(call) {
+            return Ok(count);
+        }
+        wait_for("a consequence of the end of the call", SOON, || {
+            self.must_hold()?;
+            Ok(false)
+        })?;
+        Ok(0)
+    }
+
+    pub fn with_log<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|failure| self.pair.standby.with_log(&failure))
+    }
+
+    /// It has been said since the last words that were heard.
+    pub fn heard(&mut self, words: &str) -> bool {
+        let log = self.pair.standby.log();
+        let new = log.get(self.heard..).unwrap_or_default();
+        let end = new.find(words).and_then(|at| at.checked_add(words.len()));
+        self.heard = end.and_then(|end| self.heard.checked_add(end)).unwrap_or(self.heard);
+        end.is_some()
+    }
+
+    /// What has been said up to now does not count.
+    pub fn listen(&mut self) {
+        self.heard = self.pair.standby.log().len();
+    }
+
+    pub fn says(&mut self, words: &str) -> Result<()> {
+        let said = wait_for(format_args!("the words {words:?}"), PATIENCE, || {
+            self.must_hold()?;
+            Ok(self.heard(words))
+        });
+        self.with_log(said).map(drop)
+    }
+
+    /// The call has gone on looking, whatever it has seen.
+    pub fn looks_on(&mut self, call: Pid) -> Result<()> {
+        self.looks_again(call, LOOKS, |_| Ok(()))
+    }
+
+    /// The call looks so many times after `deed`.
+    pub fn looks_again(
+        &mut self,
+        call: Pid,
+        times: u64,
+        deed: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        let enough = self.sleeps(call).map(|count| count.saturating_add(times));
+        let enough = self.with_log(enough)?;
+        deed(self)?;
+        let looked = wait_for("more looks of the same call", PATIENCE, || {
+            self.must_hold()?;
+            Ok(self.sleeps(call)? >= enough)
+        });
+        self.with_log(looked).map(drop)
+    }
+
+    /// The call says so, goes on looking, and the standby is what it was.
+    pub fn withstands(&mut self, call: Pid, words: &str) -> Result<()> {
+        self.says(words)?;
+        self.looks_on(call)?;
+        self.pair.assert_still_a_standby()
+    }
+
+    /// Makes a fault of the archive, which is said in these words, and mends it. Then the next segment comes.
+    pub fn outage(
+        &mut self,
+        words: &str,
+        fault: impl FnOnce(&Self) -> Result<()>,
+        mend: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        let call = self.call()?;
+        self.listen();
+        fault(self)?;
+        self.withstands(call, words)?;
+        mend(self)?;
+        self.follow()
+    }
+
+    /// Something is in the place of the next segment, which is refused in these words, until the good one comes.
+    pub fn refusal(
+        &mut self,
+        words: &str,
+        place: impl FnOnce(&Self, &str, Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        let call = self.call()?;
+        let name = self.pair.ship()?;
+        let good = fs::read(self.pair.site.archive().join(&name)).doing(&name)?;
+        self.listen();
+        place(self, &name, good)?;
+        self.withstands(call, &format!("{name}\" is not ready: {words}"))?;
+        let path = self.archive().join(&name);
+        if path.is_dir() {
+            fs::remove_dir(&path)?;
+        }
+        self.deliver(&name)?;
+        self.pair.standby_sees_every_row().map(drop)
+    }
+
+    /// The server ends, for this reason, and is still the standby that it was.
+    pub fn stops(&mut self, reason: &str) -> Result<()> {
+        let ended = wait_for("the end of the server", PATIENCE, || {
+            self.must_not_promote()?;
+            Ok(!self.pair.standby.runs()?)
+        });
+        self.with_log(ended)?;
+        let status = self.pair.standby.wait_for_end()?;
+        assert!(status.is_some_and(|status| !status.success()), "{status:?}");
+        assert!(self.heard(reason), "expected {reason:?} in {}", self.pair.standby.log());
+        self.must_not_promote()
+    }
+
+    /// Started again, it follows.
+    pub fn goes_on(&mut self) -> Result<()> {
+        self.pair.standby.start()?;
+        self.follow()?;
+        self.pair.assert_still_a_standby()
+    }
+
+    /// The next segment brings the next call, which nobody survives.
+    pub fn next_call_stops_the_server(&mut self, reason: &str) -> Result<()> {
+        self.call()?;
+        let name = self.pair.ship()?;
+        self.deliver(&name)?;
+        self.stops(reason)
+    }
+}
+
+fn sleeps(pid: Pid) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).doing(pid)?;
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    Ok(count.unwrap_or_default().trim().parse()?)
+}
+
+/// The compiled shim, built once.
+fn shim() -> Result<&'static Path> {
+    static SHIM: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let built = SHIM.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let shim = directory.join("shim-of-promises.so");
+        // Another process may be at the same point.
+        let own = directory.join(format!("shim-of-{}.so", std::process::id()));
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/shim.c");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o"]).arg(&own).args([source, "-ldl"]);
+        Site::run(&mut compiler)
+            .and_then(|()| fs::rename(own, &shim).doing(shim.display()))
+            .map(|()| shim)
+            .map_err(|failure| failure.to_string())
+    });
+    built.as_deref().map_err(|failure| Failure::new(failure.as_str()))
+}
