@@ -8,14 +8,10 @@
 #[path = "../tests/server/mod.rs"]
 mod server;
 
+use server::program::{Interrupted, built_pg_standby, say};
 use server::{Doing, Failure, Installation, PATIENCE, Result, Server, Site};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const ROWS: &str = "select count(*) from orders";
@@ -41,7 +37,7 @@ fn demo(interrupted: &Interrupted) -> Result<()> {
         )?,
         None => Installation::newest()?,
     };
-    let site = Site::on(installation, &pg_standby()?)?;
+    let site = Site::on(installation, &built_pg_standby()?)?;
     let restore_command = site.restore_command("-s 1");
     let mut primary = site.primary(&[])?;
     let mut standby = primary.warm_standby("standby", &restore_command)?;
@@ -129,38 +125,6 @@ fn demo(interrupted: &Interrupted) -> Result<()> {
 fn ship(primary: &Server) -> Result<String> {
     primary.sql(&format!("insert into orders select generate_series(1, {ROWS_A_SEGMENT})"))?;
     primary.switch_wal()
-}
-
-/// The program that was built with this example, whose directory is beside it.
-fn pg_standby() -> Result<PathBuf> {
-    let demo = std::env::current_exe()?;
-    demo.ancestors()
-        .nth(2)
-        .map(|profile| profile.join("pg_standby"))
-        .filter(|program| program.exists())
-        .ok_or_else(|| Failure::new("pg_standby is not built; `make demo` builds both"))
-}
-
-/// Ctrl-C stops the servers, which belong to this terminal as well; this program stays to clean up.
-#[derive(Default)]
-struct Interrupted(Arc<AtomicBool>);
-
-impl Interrupted {
-    fn watch(&self) -> Result<()> {
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, self.0.clone())?;
-        }
-        Ok(())
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) { Err(Failure::new("interrupted")) } else { Ok(()) }
-    }
-}
-
-/// `println!` panics when the reader has gone, `demo | head` for one, and a panic would leave the servers.
-fn say(line: impl Display) -> Result<()> {
-    Ok(writeln!(io::stdout(), "{line}")?)
 }
 
 fn heading(text: &str) -> Result<()> {

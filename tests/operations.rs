@@ -13,45 +13,12 @@ use std::time::Duration;
 use pair::{Pair, ROWS};
 use server::{Doing, Installation, PATIENCE, Result, Server, Site, wait_for};
 
-macro_rules! each_version {
-    ($($module:ident: $major:literal)*) => {$(
-        mod $module {
-            use super::server::Result;
-
-            #[test]
-            fn pg_ctl_promote_ends_the_wait() -> Result<()> {
-                super::pg_ctl_promote_ends_the_wait($major)
-            }
-
-            #[test]
-            fn a_crash_of_the_postmaster_is_noticed_and_the_server_starts_again() -> Result<()> {
-                super::a_crash_of_the_postmaster_is_noticed_and_the_server_starts_again($major)
-            }
-
-            #[test]
-            fn standby_mode_takes_from_the_archive_and_streams() -> Result<()> {
-                super::standby_mode_takes_from_the_archive_and_streams($major)
-            }
-
-            #[test]
-            fn standby_mode_without_a_connection_gets_each_segment_from_a_long_poll() -> Result<()> {
-                super::standby_mode_without_a_connection_gets_each_segment_from_a_long_poll($major)
-            }
-        }
-    )*};
-}
-
-each_version! {
-    postgresql_10: 10
-    postgresql_11: 11
-    postgresql_12: 12
-    postgresql_13: 13
-    postgresql_14: 14
-    postgresql_15: 15
-    postgresql_16: 16
-    postgresql_17: 17
-    postgresql_18: 18
-}
+pair::tests_on_every_version!(
+    pg_ctl_promote_ends_the_wait,
+    a_crash_of_the_postmaster_is_noticed_and_the_server_starts_again,
+    standby_mode_takes_from_the_archive_and_streams,
+    standby_mode_without_a_connection_gets_each_segment_from_a_long_poll,
+);
 
 /// No look comes within this: what happens, happens because something woke the program.
 const BLIND: &str = "-s 60";

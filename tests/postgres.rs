@@ -15,40 +15,11 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-macro_rules! each_version {
-    ($($module:ident: $major:literal)*) => {$(
-        mod $module {
-            use super::server::Result;
-
-            #[test]
-            fn a_warm_standby_follows_prunes_resumes_and_loses_nothing_at_smart_failover() -> Result<()> {
-                super::follows_prunes_resumes_and_loses_nothing_at_smart_failover($major)
-            }
-
-            #[test]
-            fn fast_failover_drops_the_segments_that_are_unread() -> Result<()> {
-                super::fast_failover_drops_the_segments_that_are_unread($major)
-            }
-
-            #[test]
-            fn start_and_smart_failover_with_nothing_to_wait_for_are_quick() -> Result<()> {
-                super::start_and_smart_failover_with_nothing_to_wait_for_are_quick($major)
-            }
-        }
-    )*};
-}
-
-each_version! {
-    postgresql_10: 10
-    postgresql_11: 11
-    postgresql_12: 12
-    postgresql_13: 13
-    postgresql_14: 14
-    postgresql_15: 15
-    postgresql_16: 16
-    postgresql_17: 17
-    postgresql_18: 18
-}
+pair::tests_on_every_version!(
+    follows_prunes_resumes_and_loses_nothing_at_smart_failover,
+    fast_failover_drops_the_segments_that_are_unread,
+    start_and_smart_failover_with_nothing_to_wait_for_are_quick,
+);
 
 fn follows_prunes_resumes_and_loses_nothing_at_smart_failover(major: u32) -> Result<()> {
     let mut pair = Pair::new(major, |site| site.restore_command("-s 1"))?;

@@ -21,39 +21,12 @@ use nix::unistd::{geteuid, mkfifo};
 use server::{Doing, PATIENCE, Result, wait_for};
 use trial::Trial;
 
-macro_rules! versions {
-    ($($module:ident: $major:literal)*) => {$(
-        mod $module {
-            use super::server::Result;
-
-            #[test]
-            fn an_error_and_a_death_stop_the_server_which_later_goes_on() -> Result<()> {
-                super::an_error_and_a_death_stop_the_server_which_later_goes_on($major)
-            }
-
-            #[test]
-            fn a_file_that_is_no_whole_segment_of_ours_is_waited_out() -> Result<()> {
-                super::a_file_that_is_no_whole_segment_of_ours_is_waited_out($major)
-            }
-
-            #[test]
-            fn an_archive_that_has_gone_away_is_waited_for_even_by_a_smart_failover() -> Result<()> {
-                super::an_archive_that_has_gone_away_is_waited_for_even_by_a_smart_failover($major)
-            }
-
-            #[test]
-            fn an_archive_missing_at_the_start_ends_recovery_only_with_on_error_promote() -> Result<()> {
-                super::an_archive_missing_at_the_start_ends_recovery_only_with_on_error_promote($major)
-            }
-        }
-    )*};
-}
-
-versions! {
-    postgresql_10: 10
-    postgresql_12: 12
-    postgresql_18: 18
-}
+pair::tests_on!(postgresql_10 10, postgresql_12 12, postgresql_18 18: [
+    an_error_and_a_death_stop_the_server_which_later_goes_on,
+    a_file_that_is_no_whole_segment_of_ours_is_waited_out,
+    an_archive_that_has_gone_away_is_waited_for_even_by_a_smart_failover,
+    an_archive_missing_at_the_start_ends_recovery_only_with_on_error_promote,
+]);
 
 /// Looks come every tenth of a second, each step is logged, and a smart failover does not soon lose patience.
 const OFTEN: &str = "-s 0.1 -d -r 50";

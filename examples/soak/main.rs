@@ -24,14 +24,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use faults::Fault;
 use random::Random;
+use server::program::{Interrupted, built_pg_standby, say};
 use server::{Doing, Failure, Result, Site};
 use stage::Stage;
 
@@ -57,7 +54,7 @@ fn main() -> ExitCode {
 
 fn soak(options: &Options, interrupted: &Interrupted) -> Result<()> {
     say(format_args!("{options}\n"))?;
-    let site = Site::new(options.version, &pg_standby()?)?;
+    let site = Site::new(options.version, &built_pg_standby()?)?;
     let outcome = Stage::set(&site, Random::new(options.seed), interrupted.clone())
         .and_then(|mut stage| run(&mut stage, options));
     outcome.map_err(|failure| {
@@ -190,38 +187,6 @@ impl Display for Options {
         let Self { seed, version, .. } = self;
         write!(f, "soak --seed {seed} --minutes {minutes} --version {version}")
     }
-}
-
-/// The program that was built with this example, whose directory is beside it.
-fn pg_standby() -> Result<PathBuf> {
-    let soak = std::env::current_exe()?;
-    soak.ancestors()
-        .nth(2)
-        .map(|profile| profile.join("pg_standby"))
-        .filter(|program| program.exists())
-        .ok_or_else(|| Failure::new("pg_standby is not built; `make soak` builds both"))
-}
-
-/// Ctrl-C stops the servers, which belong to this terminal as well; this program stays to clean up.
-#[derive(Clone, Default)]
-struct Interrupted(Arc<AtomicBool>);
-
-impl Interrupted {
-    fn watch(&self) -> Result<()> {
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, self.0.clone())?;
-        }
-        Ok(())
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) { Err(Failure::new("interrupted")) } else { Ok(()) }
-    }
-}
-
-/// `println!` panics when the reader has gone, and a panic would leave the servers.
-fn say(line: impl Display) -> Result<()> {
-    Ok(writeln!(io::stdout(), "{line}")?)
 }
 
 fn line(time: &str, fault: &str, outcome: &str) -> Result<()> {

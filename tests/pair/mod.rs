@@ -1,6 +1,6 @@
 //! A primary and a warm standby of it, and what every test of the two wants to know.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test file uses a part of it")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -62,3 +62,33 @@ impl Pair {
         Ok(())
     }
 }
+
+/// Makes each of the functions named, which take a version and return a `Result`, a test on each of the versions:
+/// `tests_on!(postgresql_10 10, postgresql_18 18: [follows_its_primary, promotes])`.
+macro_rules! tests_on {
+    ($($module:ident $major:literal),*: $tests:tt) => {
+        $(crate::pair::tests_on!(@ $module $major $tests);)*
+    };
+    (@ $module:ident $major:literal [$($test:ident),* $(,)?]) => {
+        mod $module {
+            $(
+                #[test]
+                fn $test() -> crate::server::Result<()> {
+                    super::$test($major)
+                }
+            )*
+        }
+    };
+}
+pub(crate) use tests_on;
+
+/// The same on every version that there are servers of.
+macro_rules! tests_on_every_version {
+    ($($test:ident),* $(,)?) => {
+        crate::pair::tests_on!(
+            postgresql_10 10, postgresql_11 11, postgresql_12 12, postgresql_13 13, postgresql_14 14,
+            postgresql_15 15, postgresql_16 16, postgresql_17 17, postgresql_18 18: [$($test),*]
+        );
+    };
+}
+pub(crate) use tests_on_every_version;

@@ -11,6 +11,7 @@
 mod cluster;
 mod installation;
 mod processes;
+pub mod program;
 mod site;
 
 pub use cluster::Server;
