@@ -1,7 +1,7 @@
 //! One open file to one whole destination. Why and when is decided elsewhere.
 //!
 //! The copy is made in a file without a name and gets its name when it is whole, so that a process killed at any
-//! instant leaves nothing behind. Nothing is synced: the server does that when it renames the file into place.
+//! instant leaves nothing behind. It need not be synced: the server does that when it renames the file into place.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -65,16 +65,16 @@ impl<'a> Staged<'a> {
     /// The name cannot be had: the destination is a directory, or its directory may not be written to.
     pub fn publish(mut self) -> Result<(), Failure> {
         let destination = self.destination;
-        self.rename().map_err(|error| failure(error, destination, 0))
+        let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+        self.rename().map_err(|error| failure(error, destination, length))
     }
 
     fn create(destination: &'a Path) -> io::Result<Self> {
-        let mut staged = Self::nameless(destination).or_else(|_| Self::named(destination))?;
+        let staged = Self::nameless(destination).or_else(|_| Self::named(destination))?;
         let mode = staged.file.metadata()?.permissions().mode();
         if mode & OWNER_MAY_READ_AND_WRITE != OWNER_MAY_READ_AND_WRITE {
             staged.file.set_permissions(Permissions::from_mode(OWNER_MAY_READ_AND_WRITE))?;
         }
-        staged.destination = destination;
         Ok(staged)
     }
 
@@ -106,6 +106,8 @@ impl<'a> Staged<'a> {
 
     fn rename(&mut self) -> io::Result<()> {
         if let Some(name) = &self.name {
+            // A network file system may take every write and tell only now that there was no room for it.
+            self.file.sync_data()?;
             fs::rename(name, self.destination)?;
             self.name = None;
             return Ok(());
