@@ -22,7 +22,7 @@ use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use support::wal::{Segment, after};
-use support::{SEGMENT, Site};
+use support::{SEGMENT, Site, wait_until};
 
 /// The compiled shim, built once.
 fn shim() -> &'static Path {
@@ -180,4 +180,39 @@ fn a_network_file_system_is_looked_at_every_second() {
     let bytes = site.put_segment(SEGMENT);
     running.ends_within(Duration::from_secs(10)).expect("within a second").with_status(0);
     assert_eq!(site.restored(), Some(bytes));
+}
+
+#[test]
+fn what_comes_between_the_look_and_the_watch_is_not_missed() {
+    let site = Site::new();
+    let bytes = Segment::named(SEGMENT).bytes();
+    site.write("elsewhere", &bytes);
+    let asking = site.asks(&["-s", "60"], SEGMENT).env("LD_PRELOAD", shim()).env("FAULT", "gap");
+    let asking = asking.env("FAULT_FROM", site.path().join("elsewhere"));
+    let mut running = asking.env("FAULT_TO", site.archive().join(SEGMENT)).starts();
+    running.ends_within(Duration::from_secs(10)).expect("it looks again").with_status(0);
+    assert_eq!(site.restored(), Some(bytes));
+}
+
+#[test]
+fn a_signal_in_the_middle_of_a_copy_undoes_it() {
+    for signal in [Signal::SIGUSR1, Signal::SIGQUIT] {
+        let site = Site::new();
+        site.put_segment(SEGMENT);
+        site.write("order", "halt 1");
+        let asking = site.asks(&[], SEGMENT).env("LD_PRELOAD", shim()).env("FAULT", "archive");
+        let asking =
+            asking.env("FAULT_IN", "/archive/").env("FAULT_FILE", site.path().join("order"));
+        let running = asking.starts();
+        let halted = site.path().join("order.halted");
+        wait_until("half of it is copied", || halted.exists());
+        running.signal(signal);
+        fs::remove_file(halted).unwrap();
+        let ended = running.ends();
+        match signal {
+            Signal::SIGUSR1 => ended.with_status(1).saying("fast failover, asked for by SIGUSR1"),
+            _ => ended.by_signal(Signal::SIGINT),
+        };
+        assert_eq!((site.restored(), site.litter()), (None, Vec::new()));
+    }
 }

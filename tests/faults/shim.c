@@ -8,6 +8,7 @@
  *   child      any attempt to start another process ends this one with SIGKILL
  *   instances  inotify has no instance left
  *   watches    inotify has no watch left
+ *   gap        before the first watch is placed, the file FAULT_FROM is renamed to FAULT_TO
  *   remote     every file system is NFS, and inotify tells of nothing on it
  *   archive    while there is a file FAULT_FILE, with "CALL NUMBER" in it, CALL on paths with FAULT_IN in them fails with
  *              the error of that number. Calls are stat; open; read, of the first page; copy, of what follows the first
@@ -168,6 +169,8 @@ int inotify_add_watch(int fd, const char *path, uint32_t events)
 {
 	if (fault("watches"))
 		return fail(ENOSPC);
+	if (fault("gap"))
+		rename(getenv("FAULT_FROM"), getenv("FAULT_TO"));
 	return (int) syscall(SYS_inotify_add_watch, fd, fault("remote") ? "/proc" : path, events & ~IN_ONLYDIR);
 }
 
