@@ -12,6 +12,8 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -369,6 +371,8 @@ fn a_slow_writer_is_waited_for() -> Result<()> {
         let mut pieces = good.chunks(4096);
         let mut heard = false;
         for (number, piece) in pieces.by_ref().enumerate() {
+            // Slow enough for the writer to be still at it when it has lasted a sleep time, which is when it is said.
+            sleep(Duration::from_millis(20));
             trial.looks_again(call, 1, |_| writer.write_all(piece).doing("writing"))?;
             heard = trial.heard("somebody has it open for writing");
             if heard || !sets_the_length_first && number == 20 {
