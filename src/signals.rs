@@ -62,9 +62,7 @@ impl Signals {
     pub fn quit(&self) -> bool {
         self.quit.load(Ordering::Relaxed)
     }
-}
 
-impl Signals {
     /// Forgets the wake-ups so far, and tells whether there were any; which signals have arrived stays known.
     pub fn drain(&self) -> bool {
         let mut bytes = [0; 64];

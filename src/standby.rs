@@ -97,7 +97,7 @@ impl<'a> Standby<'a> {
                     return Ok(Outcome::NotThere);
                 }
                 Tried::NotReady(unfit) if self.ends_classically(unfit) => {
-                    error!("{unfit}");
+                    error!("{unfit}; the server takes that for the end of WAL");
                     return Ok(Outcome::ClassicTooLong);
                 }
                 _ => {}
@@ -251,10 +251,12 @@ impl<'a> Standby<'a> {
         Outcome::NotThere
     }
 
-    /// The segment is whole but for a writer that has not let go of it; that is given one sleep time to change.
+    /// The segment is whole but for a writer that has not let go of it, or did so only during the copy; that is given one
+    /// sleep time to change.
     fn can_hope_for(&mut self, unfit: &Unfit) -> bool {
         let since = *self.hoping_since.get_or_insert_with(Instant::now);
-        unfit.reason == Reason::Held && since.elapsed() < self.options.sleep_time
+        let is_written = matches!(unfit.reason, Reason::Held | Reason::Changed);
+        is_written && since.elapsed() < self.options.sleep_time
     }
 
     /// A pause of the looks that are left to a smart failover is on, or another one begins. An archive that has to be

@@ -216,3 +216,20 @@ fn a_signal_in_the_middle_of_a_copy_undoes_it() {
         assert_eq!((site.restored(), site.litter()), (None, Vec::new()));
     }
 }
+
+#[test]
+fn a_smart_failover_does_not_drop_a_segment_that_was_written_to_while_it_was_copied() {
+    let site = Site::new();
+    let bytes = site.put_segment(SEGMENT);
+    site.write("trigger", "smart");
+    site.write("order", "halt 1");
+    let asking = site.asks(&["-s", "2"], SEGMENT).with_trigger().env("LD_PRELOAD", shim());
+    let asking = asking.env("FAULT", "archive").env("FAULT_IN", "/archive/");
+    let running = asking.env("FAULT_FILE", site.path().join("order")).starts();
+    let halted = site.path().join("order.halted");
+    wait_until("half of it is copied", || halted.exists());
+    support::write(&site.archive().join(SEGMENT), &bytes);
+    fs::remove_file(halted).unwrap();
+    running.ends().with_status(0);
+    assert_eq!(site.restored(), Some(bytes));
+}
