@@ -1,4 +1,4 @@
-//! What did the operator ask for? Takes the command line, gives checked [`Options`].
+//! What did the operator ask for? Takes the command line, gives checked [`Options`] or [`Pruning`].
 //! The only user of clap; knows nothing of the file system.
 
 use std::ffi::{OsStr, OsString};
@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::error::Error;
-use crate::wal::name::WalName;
+use crate::wal::name::{SegmentName, WalName};
 
 /// What one invocation is for.
 #[derive(Debug)]
 pub enum Command {
     /// Restore one file.
     Restore(Options),
+    /// Prune the archive, and nothing else.
+    Prune(Pruning),
     /// Print the usage or the version.
     Print(String),
 }
@@ -50,6 +53,25 @@ pub struct Options {
     pub classic_statuses: bool,
     /// `--require-file`: a file without which the archive counts as unavailable.
     pub required_file: Option<OsString>,
+    /// `--standby-name`: which of the standbys that share the archive this one is.
+    pub standby_name: Option<String>,
+    /// `-d`: log every step.
+    pub debug: bool,
+}
+
+/// `--prune`, with everything checked that the command line alone can show.
+#[derive(Debug)]
+pub struct Pruning {
+    /// ARCHIVELOCATION, the directory to remove from.
+    pub archive_location: PathBuf,
+    /// RESTARTWALFILE, the first segment that stays.
+    pub restart: SegmentName,
+    /// `-n`: print what would be removed.
+    pub dry_run: bool,
+    /// `--require-file`: a file without which the archive counts as unavailable.
+    pub required_file: Option<OsString>,
+    /// `--standby-name`: which of the standbys that share the archive this is done for.
+    pub standby_name: Option<String>,
     /// `-d`: log every step.
     pub debug: bool,
 }
@@ -72,6 +94,7 @@ impl Options {
 /// The first thing on it that is wrong.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error> {
     match command().try_get_matches_from(args) {
+        Ok(matches) if matches.get_flag("prune") => check_pruning(&matches).map(Command::Prune),
         Ok(matches) => check(&matches).map(Command::Restore),
         Err(answer) => match answer.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -84,7 +107,24 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Error>
 
 const USAGE: &str = "\
 pg_standby [OPTION]... ARCHIVELOCATION NEXTWALFILE XLOGFILEPATH
-                  [RESTARTWALFILE]";
+                  [RESTARTWALFILE]
+       pg_standby --prune [-n] [OPTION]... ARCHIVELOCATION RESTARTWALFILE";
+
+const RESTORE_OPERANDS: &str = "ARCHIVELOCATION NEXTWALFILE XLOGFILEPATH [RESTARTWALFILE]";
+const PRUNE_OPERANDS: &str = "--prune ARCHIVELOCATION RESTARTWALFILE";
+
+/// What `--prune` has no use for.
+const ONLY_FOR_A_RESTORE: [&str; 9] = [
+    "copy",
+    "keep-files",
+    "link",
+    "max-retries",
+    "sleep-time",
+    "trigger-file",
+    "max-wait-time",
+    "no-wait",
+    "on-error",
+];
 
 const ABOUT: &str = "\
 pg_standby waits for the next WAL file of a PostgreSQL warm standby and copies
@@ -94,7 +134,8 @@ it into place. The server runs it:
 
 const AFTER_HELP: &str = "\
 What precedes RESTARTWALFILE is pruned from the archive; without it, -k says
-how many segments are kept.
+how many segments are kept. With --prune nothing else is done, for
+archive_cleanup_command and by hand.
 
 Exit status: 0 restored; 1 not there, or failover: recovery ends; 201 could not
 be written; 202 bad command line, or no archive. The last two stop the server:
@@ -134,6 +175,9 @@ fn command() -> clap::Command {
             switch("no-wait").help("Look once: for the server's own standby mode"),
             valued("require-file", "NAME").help("No archive unless it holds NAME (for mounts)"),
             valued("on-error", "hold|promote").help("What an error does to recovery [hold]"),
+            valued("standby-name", "NAME").help("Which of the standbys on this archive it is"),
+            switch("prune").help("Prune the archive, restore nothing"),
+            switch("dry-run").short('n').help("With --prune: print what would be removed"),
             Arg::new("version")
                 .short('V')
                 .long("version")
@@ -153,9 +197,13 @@ fn command() -> clap::Command {
 }
 
 fn check(matches: &ArgMatches) -> Result<Options, Error> {
+    if matches.get_flag("dry-run") {
+        return Err(Error::OnlyWithPrune { option: "-n (--dry-run)" });
+    }
     let value = |name: &str| matches.get_one::<OsString>(name);
     let mut operands = matches.get_many::<OsString>("operands").into_iter().flatten();
-    let mut operand = |operand| operands.next().ok_or(Error::MissingOperand { operand });
+    let expected = RESTORE_OPERANDS;
+    let mut operand = |operand| operands.next().ok_or(Error::MissingOperand { operand, expected });
     let archive_location = PathBuf::from(operand("ARCHIVELOCATION")?);
     let name = operand("NEXTWALFILE")?;
     let destination = PathBuf::from(operand("XLOGFILEPATH")?);
@@ -165,7 +213,7 @@ fn check(matches: &ArgMatches) -> Result<Options, Error> {
     if destination.file_name().is_none() {
         return Err(Error::NoDestination { path: destination });
     }
-    Ok(Options {
+    let options = Options {
         archive_location,
         requested,
         destination,
@@ -182,6 +230,43 @@ fn check(matches: &ArgMatches) -> Result<Options, Error> {
         no_wait: matches.get_flag("no-wait"),
         required_file: required_file(value("require-file"))?,
         classic_statuses: classic_statuses(value("on-error"))?,
+        standby_name: standby_name(value("standby-name"))?,
+        debug: matches.get_flag("debug"),
+    };
+    if options.standby_name.is_some()
+        && options.restart_file.is_none()
+        && !options.is_for_pg_rewind()
+    {
+        let (operand, expected) = ("RESTARTWALFILE", "%r behind %p, which --standby-name records");
+        return Err(Error::MissingOperand { operand, expected });
+    }
+    Ok(options)
+}
+
+fn check_pruning(matches: &ArgMatches) -> Result<Pruning, Error> {
+    let is_given = |name: &&&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    if let Some(option) = ONLY_FOR_A_RESTORE.iter().find(is_given) {
+        return Err(Error::NotWithPrune { option });
+    }
+    let value = |name: &str| matches.get_one::<OsString>(name);
+    let mut operands = matches.get_many::<OsString>("operands").into_iter().flatten();
+    let expected = PRUNE_OPERANDS;
+    let mut operand = |operand| operands.next().ok_or(Error::MissingOperand { operand, expected });
+    let archive_location = PathBuf::from(operand("ARCHIVELOCATION")?);
+    let name = operand("RESTARTWALFILE")?;
+    // Somebody who gives %f and %p as well would have %f taken for the cut-off.
+    if let Some(operand) = operands.next() {
+        return Err(Error::SurplusOperand { operand: operand.clone(), expected });
+    }
+    Ok(Pruning {
+        archive_location,
+        restart: match WalName::parse(name) {
+            Some(WalName::Segment(it) | WalName::Partial(it) | WalName::BackupHistory(it, _)) => it,
+            _ => return Err(Error::NotRestart { name: name.clone() }),
+        },
+        dry_run: matches.get_flag("dry-run"),
+        required_file: required_file(value("require-file"))?,
+        standby_name: standby_name(value("standby-name"))?,
         debug: matches.get_flag("debug"),
     })
 }
@@ -227,6 +312,23 @@ fn required_file(value: Option<&OsString>) -> Result<Option<OsString>, Error> {
     }
 }
 
+fn standby_name(value: Option<&OsString>) -> Result<Option<String>, Error> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    let may_be = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let is_name =
+        |name: &&str| !name.is_empty() && !name.starts_with('.') && name.bytes().all(may_be);
+    match value.to_str().filter(is_name) {
+        Some(name) => Ok(Some(name.to_owned())),
+        None => Err(Error::BadValue {
+            option: "--standby-name",
+            value: value.clone(),
+            expected: "letters, digits, \"_\", \".\" and \"-\", no \".\" in front",
+        }),
+    }
+}
+
 fn classic_statuses(value: Option<&OsString>) -> Result<bool, Error> {
     match value.map(|value| (value.to_str(), value)) {
         None | Some((Some("hold"), _)) => Ok(false),
@@ -267,7 +369,7 @@ mod tests {
     /// Words that mean something here, digits and noise, so that many lines come close to a good one.
     fn word() -> impl Strategy<Value = OsString> {
         let options = "--?(copy|debug|keep-files|link|max-retries|sleep-time|trigger-file|max-wait-time|no-wait|\
-                       require-file|on-error|version|help)?(=.{0,4})?|-[cdklrstwV?]{1,3}.{0,2}";
+                       require-file|on-error|standby-name|prune|dry-run|version|help)?(=.{0,4})?|-[cdklnrstwV?]{1,3}.{0,2}";
         let operands =
             "[0-9A-F]{24}(.partial)?|[0-9A-F]{8}.history|/?[a-z]{0,4}/?|-?[0-9]{0,11}[.]?[0-9]?";
         prop_oneof![
@@ -288,6 +390,7 @@ mod tests {
                     prop_assert!(options.sleep_time <= Duration::from_secs(60));
                     prop_assert!(options.destination.file_name().is_some());
                 }
+                Ok(Command::Prune(pruning)) => prop_assert!(!pruning.archive_location.as_os_str().is_empty()),
                 Ok(Command::Print(text)) => prop_assert!(!text.is_empty()),
                 Err(error) => {
                     prop_assert!(error.is_usage());

@@ -16,18 +16,49 @@ pub enum Error {
     UnexpectedValue { option: String },
     /// A value outside what the option takes.
     BadValue { option: &'static str, value: OsString, expected: &'static str },
-    /// Fewer operands than a restore needs.
-    MissingOperand { operand: &'static str },
+    /// An option that only `--prune` has.
+    OnlyWithPrune { option: &'static str },
+    /// An option that `--prune` does not have, by its long name.
+    NotWithPrune { option: &'static str },
+    /// Fewer operands than needed.
+    MissingOperand { operand: &'static str, expected: &'static str },
+    /// More operands than can be meant.
+    SurplusOperand { operand: OsString, expected: &'static str },
     /// NEXTWALFILE is no name that a server asks for.
     NotWal { name: OsString },
+    /// RESTARTWALFILE is no name of a segment, nor of something that belongs to one.
+    NotRestart { name: OsString },
     /// XLOGFILEPATH names no file.
     NoDestination { path: PathBuf },
     /// The archive location does not exist.
     NoArchive { location: PathBuf, source: io::Error },
     /// The file could not be put at its destination, after all retries. Sizes in bytes.
     NotRestored { failure: Failure, tries: u32 },
+    /// `--prune` could not do it.
+    NotPruned(NotPruned),
     /// Signals could not be listened for.
     Signals(io::Error),
+}
+
+/// Why nothing was pruned, or not all.
+#[derive(Debug)]
+pub enum NotPruned {
+    /// The archive location, or the directory of the records in it, cannot be read.
+    Unlisted { path: PathBuf, source: io::Error },
+    /// The archive location is a server's own directory of WAL.
+    ServersOwn { location: PathBuf },
+    /// The archive lacks the file without which it counts as not mounted.
+    Unavailable { path: PathBuf, source: io::Error },
+    /// A record of a standby that does not say what the standby needs.
+    DamagedRecord { path: PathBuf, found: String },
+    /// A record of a standby that cannot be read.
+    UnreadRecord { path: PathBuf, source: io::Error },
+    /// The own record cannot be written.
+    UnwrittenRecord { path: PathBuf, source: io::Error },
+    /// The file system of the archive cannot be written to.
+    ReadOnly { path: PathBuf, source: io::Error },
+    /// So many files could not be removed; each has been named.
+    Unremoved { count: usize },
 }
 
 /// Why one attempt to write the destination failed.
@@ -51,8 +82,12 @@ impl Error {
                 | Self::MissingValue { .. }
                 | Self::UnexpectedValue { .. }
                 | Self::BadValue { .. }
+                | Self::OnlyWithPrune { .. }
+                | Self::NotWithPrune { .. }
                 | Self::MissingOperand { .. }
+                | Self::SurplusOperand { .. }
                 | Self::NotWal { .. }
+                | Self::NotRestart { .. }
                 | Self::NoDestination { .. }
         )
     }
@@ -72,9 +107,19 @@ impl fmt::Display for Error {
             Self::BadValue { option, value, expected } => {
                 write!(f, "option {option} cannot be {value:?}: expected {expected}")
             }
-            Self::MissingOperand { operand } => write!(
+            Self::OnlyWithPrune { option } => write!(f, "option {option} needs --prune"),
+            Self::NotWithPrune { option } => {
+                write!(f, "option --{option} has no meaning with --prune")
+            }
+            Self::MissingOperand { operand, expected } => {
+                write!(f, "{operand} is missing: expected {expected}")
+            }
+            Self::SurplusOperand { operand, expected } => {
+                write!(f, "operand {operand:?} is too many: expected {expected}")
+            }
+            Self::NotRestart { name } => write!(
                 f,
-                "{operand} is missing: expected ARCHIVELOCATION NEXTWALFILE XLOGFILEPATH [RESTARTWALFILE]"
+                "{name:?} is no name of a segment: expected RESTARTWALFILE, which the server gives as %r"
             ),
             Self::NotWal { name } => write!(
                 f,
@@ -93,7 +138,32 @@ impl fmt::Display for Error {
             Self::NotRestored { failure, tries } => {
                 write!(f, "{failure}; gave up after {tries} tries")
             }
+            Self::NotPruned(why) => why.fmt(f),
             Self::Signals(source) => write!(f, "could not listen for signals: {source}"),
+        }
+    }
+}
+
+impl fmt::Display for NotPruned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlisted { path, source } => write!(f, "could not list {path:?}: {source}"),
+            Self::ServersOwn { location } => {
+                write!(f, "archive location {location:?} is a server's own directory of WAL")
+            }
+            Self::Unavailable { path, source } | Self::UnreadRecord { path, source } => {
+                write!(f, "could not read {path:?}: {source}")
+            }
+            Self::DamagedRecord { path, found } => write!(
+                f,
+                "{path:?} does not say what its standby needs: found {found}, \
+                 expected the name of a segment"
+            ),
+            Self::UnwrittenRecord { path, source } => {
+                write!(f, "could not write {path:?}: {source}")
+            }
+            Self::ReadOnly { path, source } => write!(f, "could not remove {path:?}: {source}"),
+            Self::Unremoved { count } => write!(f, "{count} files could not be removed"),
         }
     }
 }

@@ -16,6 +16,7 @@ mod failover;
 mod lease;
 mod outcome;
 mod prune;
+mod records;
 mod report;
 mod restore;
 mod server;
@@ -26,10 +27,11 @@ mod wal;
 mod watch;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 use log::{debug, error, info, warn};
 
-use cli::{Command, Options};
+use cli::{Command, Options, Pruning};
 use error::Error;
 
 pub use outcome::Outcome;
@@ -42,7 +44,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
     let (result, classic_statuses) = match cli::parse(args) {
         Ok(Command::Print(text)) => {
             report::start(false);
-            return print(&text);
+            return print(text.as_bytes()).unwrap_or(Outcome::Unusable);
+        }
+        Ok(Command::Prune(pruning)) => {
+            report::start(pruning.debug);
+            (prune(&pruning), false)
         }
         Ok(Command::Restore(options)) => {
             report::start(options.debug);
@@ -58,21 +64,33 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         if error.is_usage() {
             error!("{error}");
             info!("try \"pg_standby --help\"");
+        } else if let Some(consequence) = consequence(outcome) {
+            error!("{error}; {consequence}");
         } else {
-            error!("{error}; {}", consequence(outcome));
+            error!("{error}");
         }
         outcome
     })
 }
 
-fn print(text: &str) -> Outcome {
+/// `None` where it could not be printed.
+fn print(text: &[u8]) -> Option<Outcome> {
     match report::print(text) {
-        Ok(()) => Outcome::Done,
+        Ok(()) => Some(Outcome::Done),
         Err(error) => {
             error!("could not write to standard output: {error}");
-            Outcome::Unusable
+            None
         }
     }
+}
+
+fn prune(pruning: &Pruning) -> Result<Outcome, Error> {
+    let mut text = Vec::new();
+    for path in prune::alone(pruning).map_err(Error::NotPruned)? {
+        text.extend(path.as_os_str().as_bytes());
+        text.push(b'\n');
+    }
+    Ok(print(&text).unwrap_or(Outcome::NotPruned))
 }
 
 fn restore(options: &Options) -> Result<Outcome, Error> {
@@ -86,17 +104,19 @@ fn end(error: &Error, classic_statuses: bool) -> Outcome {
         Error::NoArchive { .. } if classic_statuses => Outcome::ClassicNoArchive,
         Error::NotRestored { .. } if classic_statuses => Outcome::NotThere,
         Error::NotRestored { .. } | Error::Signals(_) => Outcome::NotRestored,
+        Error::NotPruned(_) => Outcome::NotPruned,
         _ => Outcome::Unusable,
     }
 }
 
-/// What the server makes of it, outside standby mode.
-fn consequence(outcome: Outcome) -> &'static str {
+/// What the server makes of it, outside standby mode, where it asked for a file.
+fn consequence(outcome: Outcome) -> Option<&'static str> {
     match outcome {
+        Outcome::NotPruned => None,
         Outcome::NotRestored | Outcome::Unusable => {
-            "the server stops, and asks again when it is started"
+            Some("the server stops, and asks again when it is started")
         }
-        _ => "the server takes that for the end of WAL",
+        _ => Some("the server takes that for the end of WAL"),
     }
 }
 

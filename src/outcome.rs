@@ -14,6 +14,8 @@ pub enum Outcome {
     Done,
     /// The file is not there, and that is an answer: status 1.
     NotThere,
+    /// `--prune` could not remove what may go: status 1, which a server only logs.
+    NotPruned,
     /// The file could not be put at its destination: status 201.
     NotRestored,
     /// The command line is wrong, or there is no archive: status 202.
@@ -32,7 +34,7 @@ impl Termination for Outcome {
     fn report(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Done => 0,
-            Self::NotThere => 1,
+            Self::NotThere | Self::NotPruned => 1,
             Self::ClassicNoArchive => 2,
             Self::ClassicTooLong => 3,
             Self::NotRestored => 201,

@@ -1,7 +1,7 @@
 //! Which names may go from the archive, and removing them.
 //! That a segment was restored first is the caller's to see to.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -9,145 +9,233 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use log::{debug, warn};
+use nix::dir::{Dir, Type};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use crate::cli::{Options, Pruning};
+use crate::error::NotPruned;
+use crate::records;
+use crate::server;
 use crate::wal::name::{Numbering, Position, SegmentName, WalName};
 
 /// Compressed forms that go together with the segments they hold.
-const COMPRESSED: [&[u8]; 3] = [b".gz", b".lz4", b".zst"];
+const COMPRESSED: [&str; 3] = [".gz", ".lz4", ".zst"];
 
-/// What is kept from pruning.
-#[derive(Clone, Copy, Debug)]
-pub enum Keep<'a> {
-    /// RESTARTWALFILE and everything after it.
-    From(&'a OsStr),
-    /// So many segments before the requested one; 0 keeps all.
-    Count(u32),
-}
+/// Entries that are looked at in any case; the kernel gives no fewer at a time.
+const GLANCE: usize = 512;
 
-/// The first position that stays, given that `requested` has just been restored; `None` where everything stays.
-#[must_use]
-pub fn cutoff(keep: Keep<'_>, requested: Position, numbering: Numbering) -> Option<Position> {
-    match keep {
-        Keep::Count(0) => None,
-        Keep::Count(count) => numbering.before(requested, count.into()),
-        Keep::From(restart_file) => {
-            let Some(restart) = SegmentName::parse(restart_file.as_bytes()) else {
-                warn!(
-                    "RESTARTWALFILE {restart_file:?} is no name of a segment, nothing is pruned: \
-                     expected what the server gives as %r"
-                );
-                return None;
-            };
-            let cutoff = restart.position;
-            (cutoff != Position::ZERO && cutoff <= requested).then_some(cutoff)
-        }
+/// Removes from the archive what nobody needs any more, now that `requested` has been restored.
+///
+/// # Errors
+/// What kept it from removing anything. A file that cannot be removed is a warning.
+pub fn behind(
+    requested: SegmentName,
+    numbering: Numbering,
+    options: &Options,
+) -> Result<(), NotPruned> {
+    let location = &options.archive_location;
+    let cutoff = cutoff(options, requested, numbering);
+    let name = options.standby_name.as_deref();
+    if cutoff.is_none() && name.is_none() {
+        return Ok(());
     }
-}
-
-/// Removes what precedes `cutoff` from the archive, oldest first, so that an interruption leaves no hole. A file that
-/// cannot be removed is a warning.
-pub fn remove_before(cutoff: Position, archive_location: &Path, destination: &Path) {
-    if is_same_directory(archive_location, destination.parent()) {
-        warn!(
-            "archive location {archive_location:?} is the directory that the server restores to: nothing is pruned"
-        );
-        return;
-    }
-    let mut doomed = match preceding(cutoff, archive_location) {
-        Ok(doomed) => doomed,
-        Err(error) => {
-            warn!("could not list {archive_location:?}: {error}; nothing is pruned");
-            return;
-        }
+    let mut directory = Directory::open(location, options.destination.parent())?;
+    let renewed = name.map(|name| records::renew(location, name, cutoff, requested)).transpose()?;
+    let Some(cutoff) = cutoff else {
+        return Ok(());
     };
-    doomed.sort();
-    for (_, path) in doomed {
-        match fs::remove_file(&path) {
-            Ok(()) => debug!("removed {path:?}"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-                warn!("could not remove {path:?}: {error}; nothing is pruned");
-                return;
-            }
-            Err(error) => warn!("could not remove {path:?}: {error}"),
-        }
+    let cutoff = records::lowest(location, cutoff, name, renewed.unwrap_or(true))?;
+    debug!("pruning what precedes {cutoff}");
+    let last = numbering.before(cutoff.position, 1);
+    let doomed = directory.preceding(cutoff.position, || {
+        [cutoff.timeline, requested.timeline].into_iter().any(|timeline| {
+            last.is_some_and(|position| is_there(location, SegmentName { timeline, position }))
+        })
+    })?;
+    directory.remove(&doomed).map(drop)
+}
+
+/// Removes by the same rules what nobody needs any more, whatever has been restored. Returns the paths that would be
+/// removed in a dry run.
+///
+/// # Errors
+/// What kept it from removing anything, or everything.
+pub fn alone(pruning: &Pruning) -> Result<Vec<PathBuf>, NotPruned> {
+    let location = &pruning.archive_location;
+    let cutoff = pruning.restart;
+    let name = pruning.standby_name.as_deref();
+    let mut directory = Directory::open(location, None)?;
+    if let Some(path) = pruning.required_file.as_ref().map(|name| location.join(name)) {
+        fs::metadata(&path).map_err(|source| NotPruned::Unavailable { path, source })?;
+    }
+    if cutoff.position == Position::ZERO {
+        return Ok(Vec::new());
+    }
+    if let Some(name) = name.filter(|_| !pruning.dry_run) {
+        records::renew(location, name, Some(cutoff), cutoff)?;
+    }
+    let cutoff = records::lowest(location, cutoff, name, true)?;
+    let doomed = directory.preceding(cutoff.position, || true)?;
+    if pruning.dry_run {
+        return Ok(doomed.iter().map(|(_, name)| path_of(location, name)).collect());
+    }
+    match directory.remove(&doomed)? {
+        0 => Ok(Vec::new()),
+        count => Err(NotPruned::Unremoved { count }),
     }
 }
 
-fn preceding(cutoff: Position, archive_location: &Path) -> io::Result<Vec<(Position, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(archive_location)? {
-        let entry = entry?;
-        if let Some(position) = prunable(&entry.file_name()).filter(|at| *at < cutoff) {
-            found.push((position, entry.path()));
+/// The first segment that stays, given that `requested` has just been restored; `None` where everything stays.
+fn cutoff(options: &Options, requested: SegmentName, numbering: Numbering) -> Option<SegmentName> {
+    let Some(restart_file) = &options.restart_file else {
+        let count = options.keep_files;
+        let position = numbering.before(requested.position, count.into()).filter(|_| count > 0)?;
+        return Some(SegmentName { position, ..requested });
+    };
+    let Some(restart) = SegmentName::parse(restart_file.as_bytes()) else {
+        warn!(
+            "RESTARTWALFILE {restart_file:?} is no name of a segment, nothing is pruned: \
+             expected what the server gives as %r"
+        );
+        return None;
+    };
+    let is_cutoff = restart.position != Position::ZERO && restart.position <= requested.position;
+    is_cutoff.then_some(restart)
+}
+
+/// The archive location, opened once, so that what is removed is in the directory that was listed.
+struct Directory<'a> {
+    location: &'a Path,
+    open: Dir,
+}
+
+impl<'a> Directory<'a> {
+    /// Refuses a directory that a server writes its own WAL to; `destination` is what this one restores to.
+    fn open(location: &'a Path, destination: Option<&Path>) -> Result<Self, NotPruned> {
+        let unlisted = |error| unlisted(location, error);
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let open = Dir::open(location, flags, Mode::empty()).map_err(unlisted)?;
+        let opened = fstat(&open).map_err(unlisted)?;
+        let is_it = |path: &Path| {
+            fs::metadata(path)
+                .is_ok_and(|it| (it.dev(), it.ino()) == (opened.st_dev, opened.st_ino))
+        };
+        let wal = server::WAL_DIRECTORIES.map(Path::new);
+        if destination.into_iter().chain(wal).any(is_it) || server::is_wal_directory(location) {
+            return Err(NotPruned::ServersOwn { location: location.to_owned() });
         }
+        Ok(Self { location, open })
     }
-    Ok(found)
+
+    /// What is there before `cutoff`, oldest first.
+    ///
+    /// To read a directory takes as long as it is large, and most calls have nothing to remove. So where its beginning
+    /// shows nothing that may go, `has_last` decides whether to read on: it looks for the last segment before the
+    /// cut-off. Passes go oldest first, so that one is the last to go in each, and while it is gone a pass with this
+    /// cut-off has been to its end. What that one could not remove, and what came after it, the next one finds, when the
+    /// restart point has moved.
+    fn preceding(
+        &mut self,
+        cutoff: Position,
+        has_last: impl Fn() -> bool,
+    ) -> Result<Vec<(Position, CString)>, NotPruned> {
+        let mut found = Vec::new();
+        for (count, entry) in self.open.iter().enumerate() {
+            if count == GLANCE && found.is_empty() && !has_last() {
+                break;
+            }
+            let entry = entry.map_err(|error| unlisted(self.location, error))?;
+            let name = entry.file_name();
+            let Some(position) = prunable(name.to_bytes()).filter(|at| *at < cutoff) else {
+                continue;
+            };
+            let may_be_link = matches!(entry.file_type(), Some(Type::Symlink) | None);
+            if may_be_link && is_link_to_directory(&path_of(self.location, name)) {
+                warn!("{:?} leads to a directory, it is not removed", path_of(self.location, name));
+                continue;
+            }
+            found.push((position, name.to_owned()));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Removes them, and returns how many could not be.
+    fn remove(&self, doomed: &[(Position, CString)]) -> Result<usize, NotPruned> {
+        let mut left: usize = 0;
+        for (_, name) in doomed {
+            let path = || path_of(self.location, name);
+            match unlinkat(&self.open, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
+                Ok(()) => debug!("removed {:?}", path()),
+                Err(Errno::ENOENT) => {}
+                Err(error @ Errno::EROFS) => {
+                    return Err(NotPruned::ReadOnly { path: path(), source: error.into() });
+                }
+                Err(error) => {
+                    warn!("could not remove {:?}: {}", path(), io::Error::from(error));
+                    left = left.saturating_add(1);
+                }
+            }
+        }
+        Ok(left)
+    }
 }
 
 /// The position of a segment, of a partial or of a compressed one. Nothing else is ever removed.
-fn prunable(name: &OsStr) -> Option<Position> {
-    let name = name.as_bytes();
-    let name = COMPRESSED.iter().find_map(|suffix| name.strip_suffix(*suffix)).unwrap_or(name);
+fn prunable(name: &[u8]) -> Option<Position> {
+    let mut suffixes = COMPRESSED.iter().map(|suffix| suffix.as_bytes());
+    let name = suffixes.find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
     match WalName::parse(OsStr::from_bytes(name))? {
         WalName::Segment(segment) | WalName::Partial(segment) => Some(segment.position),
         WalName::History(_) | WalName::BackupHistory(..) => None,
     }
 }
 
-fn is_same_directory(one: &Path, other: Option<&Path>) -> bool {
-    let identity = |path| fs::metadata(path).map(|is| (is.dev(), is.ino())).ok();
-    match other {
-        Some(other) => identity(one).is_some_and(|one| identity(other) == Some(one)),
-        None => false,
-    }
+/// The archive has the segment, as it is or compressed.
+fn is_there(location: &Path, segment: SegmentName) -> bool {
+    let mut forms = COMPRESSED.iter().chain([&""]);
+    forms.any(|form| fs::symlink_metadata(location.join(format!("{segment}{form}"))).is_ok())
 }
+
+fn is_link_to_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink())
+        && fs::metadata(path).is_ok_and(|it| it.is_dir())
+}
+
+fn path_of(location: &Path, name: &CStr) -> PathBuf {
+    location.join(OsStr::from_bytes(name.to_bytes()))
+}
+
+fn unlisted(location: &Path, error: Errno) -> NotPruned {
+    NotPruned::Unlisted { path: location.to_owned(), source: error.into() }
+}
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NUMBERING: Numbering = Numbering { segment_size: 16 << 20, skips_last: false };
-
-    fn at(log: u32, segment: u32) -> Position {
-        Position { log, segment }
-    }
-
-    fn from(restart_file: &str) -> Option<Position> {
-        cutoff(Keep::From(OsStr::new(restart_file)), at(1, 5), NUMBERING)
-    }
-
-    #[test]
-    fn the_restart_file_is_the_cutoff_unless_it_cannot_be() {
-        assert_eq!(from("000000010000000100000003"), Some(at(1, 3)));
-        assert_eq!(from("000000090000000100000005"), Some(at(1, 5)), "timelines do not count");
-        assert_eq!(from("000000010000000100000006"), None, "later than the requested segment");
-        assert_eq!(from("000000000000000000000000"), None, "no restart point");
-        assert_eq!(from("%r"), None, "8.2 passes it through");
-    }
-
-    #[test]
-    fn a_count_goes_back_from_the_requested_segment() {
-        let keep = |count| cutoff(Keep::Count(count), at(1, 1), NUMBERING);
-        assert_eq!(keep(0), None);
-        assert_eq!(keep(3), Some(at(0, 0xFE)));
-        assert_eq!(keep(257), Some(at(0, 0)));
-        assert_eq!(keep(258), None);
-    }
-
     #[test]
     fn only_segments_and_their_forms_may_go() {
         let segment = "000000010000000200000003";
-        for name in ["", ".partial", ".gz", ".lz4", ".zst", ".partial.gz"] {
-            let name = format!("{segment}{name}");
-            assert_eq!(prunable(OsStr::new(&name)), Some(at(2, 3)), "{name}");
+        let position = Position { log: 2, segment: 3 };
+        for form in ["", ".partial", ".gz", ".lz4", ".zst", ".partial.gz"] {
+            let name = format!("{segment}{form}");
+            assert_eq!(prunable(name.as_bytes()), Some(position), "{name}");
         }
-        for name in [".00000028.backup", ".history", ".tmp", ".gz.gz", ".GZ", "0", " "] {
-            let name = format!("{segment}{name}");
-            assert_eq!(prunable(OsStr::new(&name)), None, "{name}");
+        for form in
+            [".00000028.backup", ".history", ".tmp", ".gz.gz", ".gz.partial", ".GZ", "0", " "]
+        {
+            let name = format!("{segment}{form}");
+            assert_eq!(prunable(name.as_bytes()), None, "{name}");
         }
         for name in ["00000002.history", "00000002.history.gz", "mounted", ""] {
-            assert_eq!(prunable(OsStr::new(name)), None, "{name}");
+            assert_eq!(prunable(name.as_bytes()), None, "{name}");
         }
     }
 }

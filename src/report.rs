@@ -39,9 +39,9 @@ pub fn start(debug: bool) {
 ///
 /// # Errors
 /// Standard output is closed or full.
-pub fn print(text: &str) -> io::Result<()> {
+pub fn print(text: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(text)?;
     stdout.flush()
 }
 

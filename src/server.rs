@@ -17,6 +17,9 @@ const RECOVERY_FILE: &str = "recovery.conf";
 const STANDBY_SIGNAL: &str = "standby.signal";
 const VERSION_FILE: &str = "PG_VERSION";
 
+/// What a data directory calls the directory of WAL: from 10 on, and before.
+pub const WAL_DIRECTORIES: [&str; 2] = ["pg_wal", "pg_xlog"];
+
 /// The cluster's system identifier: the first 8 bytes of `global/pg_control`, in the machine's byte order, in every
 /// version (`ControlFileData` in PostgreSQL's `pg_control.h`).
 #[must_use]
@@ -34,6 +37,15 @@ pub fn system_identifier() -> Option<u64> {
             None
         }
     }
+}
+
+/// `path` is the directory of WAL in a data directory, whichever server's.
+#[must_use]
+pub fn is_wal_directory(path: &Path) -> bool {
+    fs::canonicalize(path).is_ok_and(|path| {
+        let has_name = WAL_DIRECTORIES.iter().any(|name| path.ends_with(name));
+        has_name && path.with_file_name(VERSION_FILE).exists()
+    })
 }
 
 /// Where `pg_ctl promote` and `pg_promote()` leave a file for the server, if this is a data directory.

@@ -12,7 +12,7 @@ use crate::cli::Options;
 use crate::error::Error;
 use crate::failover::{By, Failover, Request};
 use crate::outcome::Outcome;
-use crate::prune::{self, Keep};
+use crate::prune;
 use crate::server::{self, Postmaster};
 use crate::signals::Signals;
 use crate::wait::{Tries, Wait};
@@ -215,14 +215,9 @@ impl<'a> Standby<'a> {
         if options.is_for_pg_rewind() || self.attempts.archive.lacks_required_file().is_some() {
             return Outcome::Done;
         }
-        let keep = match &options.restart_file {
-            Some(restart_file) => Keep::From(restart_file),
-            None => Keep::Count(options.keep_files),
-        };
-        let cutoff = numbering.and_then(|numbers| prune::cutoff(keep, segment.position, numbers));
-        if let Some(cutoff) = cutoff {
-            debug!("pruning what precedes log file {:X}, segment {:X}", cutoff.log, cutoff.segment);
-            prune::remove_before(cutoff, &options.archive_location, &options.destination);
+        let pruned = numbering.map_or(Ok(()), |numbers| prune::behind(segment, numbers, options));
+        if let Err(why) = pruned {
+            warn!("{why}; nothing is pruned");
         }
         // Removing many files takes long enough for an operator to ask meanwhile, and nobody would hear it later.
         match self.failover.signalled() {

@@ -1,5 +1,5 @@
 //! Faults of the machine: a full disk, a limit on file sizes, standard error closed or full, file systems that cannot
-//! do everything, a panic. Those that cannot be had on demand come from `faults/shim.c`.
+//! do everything, a panic. Those that cannot be had on demand come from `shim/shim.c`.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -10,33 +10,18 @@
     reason = "a test that panics has failed"
 )]
 
+mod shim;
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
+use shim::shim;
 use support::wal::{Segment, after};
 use support::{SEGMENT, Site, wait_until};
-
-/// The compiled shim, built once.
-fn shim() -> &'static Path {
-    static SHIM: OnceLock<PathBuf> = OnceLock::new();
-    SHIM.get_or_init(|| {
-        let shim = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shim.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/shim.c");
-        let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-o"]).arg(&shim).args([source, "-ldl"]);
-        let built = compiler.status().expect("a C compiler, which Rust needs as its linker");
-        assert!(built.success());
-        shim
-    })
-}
 
 #[test]
 fn a_panic_dies_by_sigabrt() {

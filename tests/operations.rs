@@ -226,7 +226,7 @@ fn a_fast_failover_drops_exactly_the_segments_that_18_has_not_read() -> Result<(
 /// needs to find out where: the archive has it.
 #[test]
 fn pg_rewind_gets_what_it_needs_from_the_archive() -> Result<()> {
-    let site = Site::on(Installation::with_pg_rewind()?, program())?;
+    let site = Site::on(Installation::with("pg_rewind")?, program())?;
     let mut primary = site.primary(&["--data-checksums"])?;
     let restore_command = site.restore_command(BLIND);
     let mut standby = primary.warm_standby("standby", &restore_command)?;

@@ -5,6 +5,7 @@
 
 mod pair;
 mod server;
+mod shim;
 #[path = "promises/trial.rs"]
 mod trial;
 

@@ -1,4 +1,4 @@
-//! Pruning: what goes, what stays, and when nothing is touched.
+//! Pruning: what goes, what stays, and when nothing is touched; after a restore and with `--prune`.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -11,11 +11,14 @@
 
 mod support;
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 use support::wal::{Segment, after};
-use support::{SEGMENT, Site};
+use support::{Asking, SEGMENT, Site};
 
 const FIRST: &str = "000000010000000000000001";
 
@@ -26,6 +29,12 @@ fn site() -> Site {
         site.put_segment(&after(FIRST, count));
     }
     site
+}
+
+/// `--prune`, with more options, from a segment on.
+fn prune<'a>(site: &'a Site, options: &[&str], restart: &str) -> Asking<'a> {
+    let words = ["--prune"].into_iter().chain(options.iter().copied()).map(OsString::from);
+    site.runs(words.chain([site.archive().into(), restart.into()]))
 }
 
 fn from(first: u32) -> Vec<String> {
@@ -190,6 +199,138 @@ fn the_directory_that_the_server_restores_to_is_never_pruned() {
         site.put_segment(&after(FIRST, count));
     }
     let ended = site.asks(&[], SEGMENT).arg(SEGMENT).ends().with_status(0);
-    ended.saying("is the directory that the server restores to: nothing is pruned");
+    ended.saying("is a server's own directory of WAL; nothing is pruned");
     assert_eq!(site.listing().len(), 6);
+}
+
+#[test]
+fn a_server_s_own_wal_is_never_pruned_whoever_names_it() {
+    let site = site();
+    let wal = site.path().join("pg_xlog");
+    fs::rename(site.archive(), &wal).unwrap();
+    let count = || fs::read_dir(&wal).unwrap().count();
+    let line = |wal: &Path| ["--prune".into(), wal.as_os_str().to_owned(), SEGMENT.into()];
+    let said = "is a server's own directory of WAL";
+    // In the working directory, which is a data directory for archive_cleanup_command; through a link as well.
+    symlink(&wal, site.path().join("link")).unwrap();
+    for name in ["pg_xlog", "link"] {
+        site.runs(line(Path::new(name))).ends().with_status(1).saying(said);
+    }
+    // Another server's.
+    fs::create_dir(site.path().join("other")).unwrap();
+    let elsewhere = site.path().join("other/pg_wal");
+    fs::rename(&wal, &elsewhere).unwrap();
+    site.write("other/PG_VERSION", "18\n");
+    site.runs(line(&elsewhere)).ends().with_status(1).saying(said);
+    let restore: [OsString; 4] =
+        [elsewhere.clone().into(), SEGMENT.into(), site.destination().into(), SEGMENT.into()];
+    site.runs(restore).ends().with_status(0).saying(said);
+    fs::rename(&elsewhere, &wal).unwrap();
+    assert_eq!(count(), 5);
+    fs::rename(&wal, site.archive()).unwrap();
+    prune(&site, &[], SEGMENT).ends().with_status(0).in_silence();
+    assert_eq!(site.listing(), from(5));
+}
+
+#[test]
+fn prune_removes_what_precedes_any_kind_of_restart_file() {
+    let name = after(FIRST, 2);
+    for form in ["", ".partial", ".00000028.backup"] {
+        let site = site();
+        site.put("00000001.history", "");
+        prune(&site, &[], &format!("{name}{form}")).ends().with_status(0).in_silence();
+        let mut left = from(3);
+        left.insert(0, "00000001.history".to_owned());
+        left.sort();
+        assert_eq!(site.listing(), left, "{form}");
+    }
+}
+
+#[test]
+fn a_dry_run_prints_the_paths_oldest_first_and_removes_nothing() {
+    let site = Site::with(OsString::from_vec(b"\xFF".to_vec()), "pg_wal/RECOVERYXLOG");
+    for count in (0..5).rev() {
+        site.put(&after(FIRST, count), "");
+    }
+    for options in [["-n", "-d"], ["--dry-run", "--debug"]] {
+        prune(&site, &options, SEGMENT).ends().with_status(0);
+        let printed = fs::read(site.path().join("stdout")).unwrap();
+        let expected = (0..4).flat_map(|count| {
+            let path = site.archive().join(after(FIRST, count)).into_os_string();
+            [path.into_vec(), b"\n".to_vec()].concat()
+        });
+        assert_eq!(printed, expected.collect::<Vec<u8>>());
+    }
+    assert_eq!(site.listing(), from(1));
+    prune(&site, &["-n"], FIRST).ends().with_status(0).in_silence();
+    prune(&site, &["-n"], SEGMENT)
+        .redirected(">/dev/full")
+        .ends()
+        .with_status(1)
+        .saying("standard output");
+}
+
+#[test]
+fn prune_with_no_restart_point_removes_nothing() {
+    let site = site();
+    prune(&site, &[], &"0".repeat(24)).ends().with_status(0).in_silence();
+    assert_eq!(site.listing(), from(1));
+}
+
+#[test]
+fn what_prune_cannot_do_is_status_1() {
+    let site = site();
+    let stubborn = site.archive().join("000000010000000000000000");
+    fs::create_dir(&stubborn).unwrap();
+    let ended = prune(&site, &[], SEGMENT).ends().with_status(1);
+    ended.saying(&format!("could not remove {stubborn:?}")).saying("1 files could not be removed");
+    assert_eq!(site.listing(), ["000000010000000000000000", SEGMENT]);
+    let required = ["--require-file", "mounted"];
+    prune(&site, &required, SEGMENT).ends().with_status(1).saying("mounted\": No such file");
+    fs::rename(site.archive(), site.path().join("elsewhere")).unwrap();
+    prune(&site, &[], SEGMENT).ends().with_status(1).saying("could not list");
+    site.write("archive", "a file");
+    prune(&site, &[], SEGMENT).ends().with_status(1).saying("could not list");
+}
+
+#[test]
+fn nothing_goes_through_a_symbolic_link_to_a_directory() {
+    let site = site();
+    fs::create_dir(site.path().join("elsewhere")).unwrap();
+    site.write(&format!("elsewhere/{FIRST}"), "");
+    let link = site.archive().join("000000010000000000000000");
+    symlink(site.path().join("elsewhere"), &link).unwrap();
+    symlink(
+        site.path().join("elsewhere").join(FIRST),
+        site.archive().join("000000020000000000000000"),
+    )
+    .unwrap();
+    let ended = site.asks(&[], SEGMENT).arg(SEGMENT).ends().with_status(0);
+    ended.saying(&format!("{link:?} leads to a directory, it is not removed"));
+    assert_eq!(site.listing(), ["000000010000000000000000", SEGMENT]);
+    assert!(site.path().join("elsewhere").join(FIRST).exists());
+}
+
+#[test]
+fn leftovers_in_a_large_archive_are_found_when_the_restart_point_moves() {
+    let site = Site::new();
+    // As many as make a directory large.
+    for number in 0..1500 {
+        fs::write(site.archive().join(after("000000010000000100000000", number)), "").unwrap();
+    }
+    let requested = after("000000010000000100000000", 100);
+    site.put_segment(&requested);
+    let count = || fs::read_dir(site.archive()).unwrap().count();
+    // An interruption leaves what is nearest to the cut-off.
+    site.put("000000020000000000000FFF.gz", "");
+    site.put("000000010000000000000007", "");
+    site.asks(&[], &requested).arg("000000020000000100000000").ends().with_status(0).in_silence();
+    assert_eq!(count(), 1500);
+    // Something that came late, far from the cut-off.
+    site.put("000000010000000000000007", "");
+    site.asks(&[], &requested).arg("000000010000000100000001").ends().with_status(0).in_silence();
+    assert_eq!(count(), 1499);
+    site.put("000000010000000000000007", "");
+    prune(&site, &[], "000000010000000100000001").ends().with_status(0).in_silence();
+    assert_eq!(count(), 1499);
 }

@@ -25,7 +25,7 @@ fn operands(site: &Site) -> Vec<OsString> {
 
 #[test]
 fn a_bad_command_line_is_202_says_what_is_wrong_and_touches_nothing() {
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 29] = [
         (&["-s", "0"], "option -s (--sleep-time) cannot be \"0\": expected seconds from 0.1 to 60"),
         (&["-s", "60.1"], "cannot be \"60.1\""),
         (&["-s", "nan"], "cannot be \"nan\""),
@@ -56,6 +56,11 @@ fn a_bad_command_line_is_202_says_what_is_wrong_and_touches_nothing() {
         (&["--require-file", ".."], "--require-file cannot be \"..\""),
         (&["--require-file="], "--require-file cannot be \"\""),
         (&["--link=1"], "option --link takes no value"),
+        (&["-n"], "option -n (--dry-run) needs --prune"),
+        (&["--standby-name", ".hidden"], "option --standby-name cannot be \".hidden\": expected"),
+        (&["--standby-name", "a/b"], "option --standby-name cannot be \"a/b\": expected"),
+        (&["--standby-name="], "option --standby-name cannot be \"\": expected"),
+        (&["--standby-name", "a"], "RESTARTWALFILE is missing: expected %r behind %p"),
     ];
     for (options, message) in cases {
         let site = Site::new();
@@ -279,5 +284,32 @@ fn no_archive_is_202_and_names_it() {
                 Path::new(location)
             ));
         }
+    }
+}
+
+#[test]
+fn a_bad_command_line_of_prune_is_202_and_removes_nothing() {
+    let site = Site::new();
+    site.put_segment(SEGMENT);
+    let next = "000000010000000000000006";
+    let archive = site.archive().to_str().unwrap();
+    let cases: [(&[&str], &str); 7] = [
+        (
+            &["--prune"],
+            "ARCHIVELOCATION is missing: expected --prune ARCHIVELOCATION RESTARTWALFILE",
+        ),
+        (&["--prune", archive], "RESTARTWALFILE is missing"),
+        (
+            &["--prune", archive, next, "pg_wal/RECOVERYXLOG"],
+            "operand \"pg_wal/RECOVERYXLOG\" is too many",
+        ),
+        (&["--prune", archive, "00000001.history"], "\"00000001.history\" is no name of a segment"),
+        (&["--prune", archive, "%r"], "\"%r\" is no name of a segment"),
+        (&["--prune", "-k", "3", archive, next], "option --keep-files has no meaning with --prune"),
+        (&["--prune", "-t", "trigger", archive, next], "option --trigger-file has no meaning"),
+    ];
+    for (line, message) in cases {
+        site.runs(line.iter().copied()).ends().with_status(202).saying(message).saying("--help");
+        assert_eq!(site.listing(), [SEGMENT]);
     }
 }

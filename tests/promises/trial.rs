@@ -2,15 +2,14 @@
 //! them, and what it says is listened to.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::unistd::Pid;
 
 use crate::pair::Pair;
 use crate::server::{Doing, Failure, PATIENCE, Result, Site, wait_for};
+use crate::shim::shim;
 
 /// How many more looks of the same call a fault has to be survived.
 const LOOKS: u64 = 3;
@@ -99,11 +98,11 @@ impl Trial {
         fs::remove_file(prelude(&self.pair.site)).doing("the prelude")
     }
 
-    /// Loads `faults/shim.c` into each call from now on.
+    /// Loads `shim/shim.c` into each call from now on.
     pub fn load_shim(&self, fault: &str) -> Result<()> {
         let library = self.place("shim.so");
         if !library.exists() {
-            self.pair.site.copy(shim()?, &library)?;
+            self.pair.site.copy(shim(), &library)?;
         }
         self.before_each_call(&format!(
             "export LD_PRELOAD={} FAULT={fault} FAULT_IN=/delivered FAULT_FILE={}",
@@ -285,23 +284,4 @@ fn sleeps(pid: Pid) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).doing(pid)?;
     let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     Ok(count.unwrap_or_default().trim().parse()?)
-}
-
-/// The compiled shim, built once.
-fn shim() -> Result<&'static Path> {
-    static SHIM: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    let built = SHIM.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let shim = directory.join("shim-of-promises.so");
-        // Another process may be at the same point.
-        let own = directory.join(format!("shim-of-{}.so", std::process::id()));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/shim.c");
-        let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-o"]).arg(&own).args([source, "-ldl"]);
-        Site::run(&mut compiler)
-            .and_then(|()| fs::rename(own, &shim).doing(shim.display()))
-            .map(|()| shim)
-            .map_err(|failure| failure.to_string())
-    });
-    built.as_deref().map_err(|failure| Failure::new(failure.as_str()))
 }

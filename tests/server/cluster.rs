@@ -117,9 +117,22 @@ impl Server {
 
     /// Adds a line to postgresql.conf, for the next start. The last of several lines counts.
     pub fn set(&self, setting: &str, value: &str) -> Result<()> {
-        let path = self.data.join("postgresql.conf");
+        self.append("postgresql.conf", setting, value)
+    }
+
+    /// The same for a setting of recovery, which has a file of its own up to 11.
+    pub fn set_recovery(&self, setting: &str, value: &str) -> Result<()> {
+        self.append(
+            if self.major() >= 12 { "postgresql.conf" } else { "recovery.conf" },
+            setting,
+            value,
+        )
+    }
+
+    fn append(&self, file: &str, setting: &str, value: &str) -> Result<()> {
+        let path = self.data.join(file);
         let mut file = OpenOptions::new().append(true).open(&path).doing(path.display())?;
-        writeln!(file, "{}", assignment(setting, value)).doing(path.display())
+        file.write_all(assignment(setting, value).as_bytes()).doing(path.display())
     }
 
     pub fn set_restore_command(&self, command: &str) -> Result<()> {
@@ -142,7 +155,7 @@ impl Server {
         let mut lines = vec![assignment("standby_mode", "on")];
         lines.push(assignment("restore_command", restore_command));
         lines.extend(conninfo.map(|value| assignment("primary_conninfo", &value)));
-        self.site.write(&self.data.join("recovery.conf"), lines.join("\n"))
+        self.site.write(&self.data.join("recovery.conf"), lines.concat())
     }
 
     /// The processes of this server that run a program of that name.
@@ -385,7 +398,7 @@ impl Drop for Server {
 
 /// A line of a configuration file.
 fn assignment(setting: &str, value: &str) -> String {
-    format!("{setting} = '{}'", value.replace('\'', "''"))
+    format!("{setting} = '{}'\n", value.replace('\'', "''"))
 }
 
 fn first_value(session: &mut Client, query: &str) -> Result<String> {

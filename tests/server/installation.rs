@@ -36,15 +36,15 @@ impl Installation {
         })
     }
 
-    /// Any version that can rewind from an archive: Debian's has more than the server.
+    /// Any version that has the program: Debian's has more than the server.
     ///
     /// # Errors
     /// When there is none: the message is the line that brings one.
-    pub fn with_pg_rewind() -> Result<Self> {
-        (13..=18).rev().find_map(|major| Self::find(major, "pg_rewind")).ok_or_else(|| {
-            Failure::new(
-                "there is no pg_rewind to test with; on Debian this brings one:\n\n    scripts/get-postgres debian\n",
-            )
+    pub fn with(program: &str) -> Result<Self> {
+        (13..=18).rev().find_map(|major| Self::find(major, program)).ok_or_else(|| {
+            Failure::new(format!(
+                "there is no {program} to test with; on Debian this brings one:\n\n    scripts/get-postgres debian\n"
+            ))
         })
     }
 

@@ -344,7 +344,8 @@ impl Running<'_> {
                 None => thread::sleep(Duration::from_millis(1)),
             }
         };
-        let stdout = fs::read_to_string(self.site.path().join("stdout")).unwrap();
+        let stdout = fs::read(self.site.path().join("stdout")).unwrap();
+        let stdout = String::from_utf8_lossy(&stdout).into_owned();
         Some(Ended { status, stdout, stderr: self.stderr(), wall: self.started.elapsed() })
     }
 }

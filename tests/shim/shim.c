@@ -9,6 +9,8 @@
  *   instances  inotify has no instance left
  *   watches    inotify has no watch left
  *   gap        before the first watch is placed, the file FAULT_FROM is renamed to FAULT_TO
+ *   unsynced   the process is killed when it has written a file and is about to sync it
+ *   unnamed    the process is killed when it is about to rename a file
  *   remote     every file system is NFS, and inotify tells of nothing on it
  *   archive    while there is a file FAULT_FILE, with "CALL NUMBER" in it, CALL on paths with FAULT_IN in them fails with
  *              the error of that number. Calls are stat; open; read, of the first page; copy, of what follows the first
@@ -186,6 +188,20 @@ int statfs(const char *path, struct statfs *answer)
 int statfs64(const char *path, struct statfs64 *answer)
 {
 	return statfs(path, (struct statfs *) answer);
+}
+
+int fsync(int fd)
+{
+	if (fault("unsynced"))
+		kill(getpid(), SIGKILL);
+	return (int) syscall(SYS_fsync, fd);
+}
+
+int rename(const char *from, const char *to)
+{
+	if (fault("unnamed"))
+		kill(getpid(), SIGKILL);
+	return (int) syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
 static int no_child(void)
