@@ -42,7 +42,9 @@ pub fn behind(
     if cutoff.is_none() && name.is_none() {
         return Ok(());
     }
-    let mut directory = Directory::open(location, options.destination.parent())?;
+    // The parent of a bare name is empty, which is no path.
+    let restores_to = options.destination.parent().map(|parent| parent.join("."));
+    let mut directory = Directory::open(location, restores_to.as_deref())?;
     let renewed = name.map(|name| records::renew(location, name, cutoff, requested)).transpose()?;
     let Some(cutoff) = cutoff else {
         return Ok(());

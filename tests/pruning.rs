@@ -233,6 +233,16 @@ fn a_server_s_own_wal_is_never_pruned_whoever_names_it() {
 }
 
 #[test]
+fn the_working_directory_is_not_pruned_when_it_is_what_the_server_restores_to() {
+    let site = Site::new();
+    site.write(&after(FIRST, 2), "");
+    site.write(SEGMENT, Segment::named(SEGMENT).bytes());
+    let ended = site.runs([".", SEGMENT, "RECOVERYXLOG", SEGMENT]).ends().with_status(0);
+    ended.saying("is a server's own directory of WAL; nothing is pruned");
+    assert!(site.path().join(after(FIRST, 2)).exists());
+}
+
+#[test]
 fn prune_removes_what_precedes_any_kind_of_restart_file() {
     let name = after(FIRST, 2);
     for form in ["", ".partial", ".00000028.backup"] {

@@ -86,9 +86,11 @@ fn name(numbering: Numbering) -> impl Strategy<Value = String> {
 
 fn case() -> impl Strategy<Value = Case> {
     numbering().prop_flat_map(|numbering| {
-        let per_log = numbering.segments_per_log();
-        let requested = segment(numbering)
-            .prop_filter("it exists", move |it| u64::from(it.position.segment) < per_log);
+        let last = u32::try_from(numbering.segments_per_log()).unwrap() - 1;
+        let requested = segment(numbering).prop_map(move |mut requested| {
+            requested.position.segment = requested.position.segment.min(last);
+            requested
+        });
         let kind = prop_oneof![
             12 => Just(Kind::File),
             1 => Just(Kind::Directory),
