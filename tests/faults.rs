@@ -218,3 +218,21 @@ fn a_smart_failover_does_not_drop_a_segment_that_was_written_to_while_it_was_cop
     running.ends().with_status(0);
     assert_eq!(site.restored(), Some(bytes));
 }
+
+#[test]
+fn a_read_only_archive_is_one_warning_and_nothing_more_is_tried() {
+    let site = Site::new();
+    for count in 0..3 {
+        site.put_segment(&after(SEGMENT, count));
+    }
+    let last = after(SEGMENT, 2);
+    let asking = site.asks(&[], &last).arg(&last);
+    let ended = asking.env("LD_PRELOAD", shim()).env("FAULT", "readonly").ends().with_status(0);
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    ended.saying("Read-only file system").saying("; nothing is pruned");
+    let line = ["--prune".into(), site.archive().as_os_str().to_owned(), last.into()];
+    let asking = site.runs(line).env("LD_PRELOAD", shim()).env("FAULT", "readonly");
+    let ended = asking.ends().with_status(1).saying("Read-only file system");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert_eq!(site.listing().len(), 3);
+}

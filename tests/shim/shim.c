@@ -9,6 +9,7 @@
  *   instances  inotify has no instance left
  *   watches    inotify has no watch left
  *   gap        before the first watch is placed, the file FAULT_FROM is renamed to FAULT_TO
+ *   readonly   nothing can be unlinked from a directory, as on a read-only file system
  *   unsynced   the process is killed when it has written a file and is about to sync it
  *   unnamed    the process is killed when it is about to rename a file
  *   remote     every file system is NFS, and inotify tells of nothing on it
@@ -202,6 +203,13 @@ int rename(const char *from, const char *to)
 	if (fault("unnamed"))
 		kill(getpid(), SIGKILL);
 	return (int) syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int unlinkat(int directory, const char *path, int flags)
+{
+	if (fault("readonly"))
+		return fail(EROFS);
+	return (int) syscall(SYS_unlinkat, directory, path, flags);
 }
 
 static int no_child(void)
