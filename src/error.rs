@@ -47,12 +47,10 @@ pub enum NotPruned {
     Unlisted { path: PathBuf, source: io::Error },
     /// The archive location is a server's own directory of WAL.
     ServersOwn { location: PathBuf },
-    /// The archive lacks the file without which it counts as not mounted.
-    Unavailable { path: PathBuf, source: io::Error },
     /// A record of a standby that does not say what the standby needs.
     DamagedRecord { path: PathBuf, found: String },
-    /// A record of a standby that cannot be read.
-    UnreadRecord { path: PathBuf, source: io::Error },
+    /// A record of a standby, or the file without which the archive counts as not mounted.
+    Unread { path: PathBuf, source: io::Error },
     /// The own record cannot be written.
     UnwrittenRecord { path: PathBuf, source: io::Error },
     /// The file system of the archive cannot be written to.
@@ -151,9 +149,7 @@ impl fmt::Display for NotPruned {
             Self::ServersOwn { location } => {
                 write!(f, "archive location {location:?} is a server's own directory of WAL")
             }
-            Self::Unavailable { path, source } | Self::UnreadRecord { path, source } => {
-                write!(f, "could not read {path:?}: {source}")
-            }
+            Self::Unread { path, source } => write!(f, "could not read {path:?}: {source}"),
             Self::DamagedRecord { path, found } => write!(
                 f,
                 "{path:?} does not say what its standby needs: found {found}, \

@@ -71,7 +71,7 @@ pub fn alone(pruning: &Pruning) -> Result<Vec<PathBuf>, NotPruned> {
     let name = pruning.standby_name.as_deref();
     let mut directory = Directory::open(location, None)?;
     if let Some(path) = pruning.required_file.as_ref().map(|name| location.join(name)) {
-        fs::metadata(&path).map_err(|source| NotPruned::Unavailable { path, source })?;
+        fs::metadata(&path).map_err(|source| NotPruned::Unread { path, source })?;
     }
     if cutoff.position == Position::ZERO {
         return Ok(Vec::new());

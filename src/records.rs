@@ -111,7 +111,7 @@ fn read(path: &Path) -> Result<Option<Record>, NotPruned> {
         Ok((Some(content), age)) => (content, age),
         Ok((None, _)) => return Err(damaged("no file of one line".to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(NotPruned::UnreadRecord { path: path.to_owned(), source }),
+        Err(source) => return Err(NotPruned::Unread { path: path.to_owned(), source }),
     };
     let Some(needed) = SegmentName::parse(content.trim_ascii()) else {
         let beginning: String = String::from_utf8_lossy(&content).chars().take(32).collect();
