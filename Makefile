@@ -2,7 +2,7 @@
 # make test      everything the tests need, and the tests
 # make lint      format, clippy, documentation, man page
 # make soak      faults at random on real servers, for minutes=5
-# make bench     how late a standby is
+# make bench     how late a standby is, and what pruning costs
 # make install   to $(DESTDIR)$(prefix), /usr/local unless told otherwise
 
 prefix  ?= /usr/local
