@@ -107,20 +107,23 @@ impl<'a> Attempts<'a> {
                     Some(_) => ", smart failover as well: \"fast\" would end it",
                     None => "",
                 };
-                let message = format_args!("{unavailable}; waiting until the archive answers{end}");
-                self.obstacle.goes_on("unavailable", Duration::ZERO, &message);
+                self.obstacle.goes_on(
+                    "unavailable",
+                    Duration::ZERO,
+                    &format_args!("{unavailable}; waiting until the archive answers{end}"),
+                );
             }
             Tried::NotReady(unfit) => {
                 let in_transit = unfit.reason.may_be_in_transit();
                 let grace = if in_transit { self.options.sleep_time } else { Duration::ZERO };
-                let message = format_args!("{unfit}; waiting for one that is");
-                self.obstacle.goes_on(&unfit.to_string(), grace, &message);
+                let why = unfit.to_string();
+                self.obstacle.goes_on(&why, grace, &format_args!("{why}; waiting for one that is"));
             }
             Tried::Absent => {
                 debug!("{name} is not there");
                 let location = &self.options.archive_location;
-                let message = format_args!("archive {location:?} answers, waiting for {name}");
-                self.obstacle.is_over(&message);
+                self.obstacle
+                    .is_over(&format_args!("archive {location:?} answers, waiting for {name}"));
             }
             Tried::Restored(_) | Tried::Undone => {}
         }
