@@ -1,19 +1,28 @@
 # make demo      see it work: a primary, a warm standby, a failover, on this machine
 # make test      everything the tests need, and the tests
-# make lint      format, clippy, documentation, man page
+# make lint      format, clippy, documentation, man page, shell scripts
 # make soak      faults at random on real servers, for minutes=5
 # make bench     how late a standby is, and what pruning costs
 # make install   to $(DESTDIR)$(prefix), /usr/local unless told otherwise
 
 prefix  ?= /usr/local
 bindir  ?= $(prefix)/bin
-mandir  ?= $(prefix)/share/man
-docdir  ?= $(prefix)/share/doc/pg_standby
+datadir ?= $(prefix)/share
+mandir  ?= $(datadir)/man
+docdir  ?= $(datadir)/doc/pg_standby
+docs    ?= README.md CHANGELOG.md LICENSE
 CARGO   ?= cargo
 INSTALL ?= install
 
+bashcompdir ?= $(datadir)/bash-completion/completions
+zshcompdir  ?= $(datadir)/zsh/site-functions
+fishcompdir ?= $(datadir)/fish/vendor_completions.d
+
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 program := $(CARGO_TARGET_DIR)/release/pg_standby
+
+# Those that are for users: a folder with a README.md, and what they share.
+examples := $(shell find $(wildcard examples/*.sh examples/README.md) $(dir $(wildcard examples/*/README.md)) /dev/null -type f)
 
 .PHONY: all demo test soak bench lint install uninstall clean
 
@@ -44,6 +53,9 @@ lint:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	mandoc -T lint -W warning man/pg_standby.1
+	shellcheck scripts/get-postgres completions/pg_standby.bash
+	zsh -n completions/_pg_standby
+	fish -n completions/pg_standby.fish
 
 $(program): Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs)
 	$(CARGO) build --release --locked
@@ -51,11 +63,19 @@ $(program): Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs)
 install: $(program)
 	$(INSTALL) -D -m 755 $(program) $(DESTDIR)$(bindir)/pg_standby
 	$(INSTALL) -D -m 644 man/pg_standby.1 $(DESTDIR)$(mandir)/man1/pg_standby.1
+	$(INSTALL) -D -m 644 completions/pg_standby.bash $(DESTDIR)$(bashcompdir)/pg_standby
+	$(INSTALL) -D -m 644 completions/_pg_standby $(DESTDIR)$(zshcompdir)/_pg_standby
+	$(INSTALL) -D -m 644 completions/pg_standby.fish $(DESTDIR)$(fishcompdir)/pg_standby.fish
 	$(INSTALL) -d $(DESTDIR)$(docdir)
-	$(INSTALL) -m 644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(docdir)
+	$(INSTALL) -m 644 $(docs) $(DESTDIR)$(docdir)
+	for file in $(examples); do \
+		mode=644; if [ -x $$file ]; then mode=755; fi; \
+		$(INSTALL) -D -m $$mode $$file $(DESTDIR)$(docdir)/$$file || exit; \
+	done
 
 uninstall:
-	rm -f $(DESTDIR)$(bindir)/pg_standby $(DESTDIR)$(mandir)/man1/pg_standby.1
+	rm -f $(DESTDIR)$(bindir)/pg_standby $(DESTDIR)$(mandir)/man1/pg_standby.1 $(DESTDIR)$(bashcompdir)/pg_standby \
+		$(DESTDIR)$(zshcompdir)/_pg_standby $(DESTDIR)$(fishcompdir)/pg_standby.fish
 	rm -rf $(DESTDIR)$(docdir)
 
 clean:

@@ -1,0 +1,51 @@
+# Completion of pg_standby for bash. Uses nothing of the package bash-completion, which only finds this file.
+
+_pg_standby() {
+    local IFS=$'\n' word=${COMP_WORDS[COMP_CWORD]} option='' operands=() i
+    local options=(
+        -c --copy -d --debug -k --keep-files -l --link -r --max-retries -s --sleep-time -t --trigger-file
+        -w --max-wait-time --no-wait --on-error --require-file --standby-name --prune -n --dry-run -V --version '-?' --help
+    )
+
+    # What goes before: an option that has yet to get its value, and operands. Readline makes three words of
+    # --option=value.
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${option:+value}${COMP_WORDS[i]} in
+            value=) ;;
+            value*) option= ;;
+            -[krstw] | --keep-files | --max-retries | --sleep-time | --trigger-file | --max-wait-time | \
+                --on-error | --require-file | --standby-name) option=${COMP_WORDS[i]} ;;
+            -*) ;;
+            *) operands+=("${COMP_WORDS[i]}") ;;
+        esac
+    done
+    if [[ $option && $word == '=' ]]; then word=; fi
+
+    COMPREPLY=()
+    case $option in
+        -t | --trigger-file) _pg_standby_paths -f "$word" ;;
+        --on-error) mapfile -t COMPREPLY < <(compgen -W $'hold\npromote' -- "$word") ;;
+        ?*) ;;
+        *)
+            if [[ $word == -* ]]; then
+                mapfile -t COMPREPLY < <(compgen -W "${options[*]}" -- "$word")
+                return
+            fi
+            case ${#operands[@]} in
+                0) _pg_standby_paths -d "$word" ;;
+                2) _pg_standby_paths -f "$word" ;;
+                1 | 3)
+                    _pg_standby_paths -f "${operands[0]}/$word"
+                    COMPREPLY=("${COMPREPLY[@]#"${operands[0]}/"}")
+                    ;;
+            esac
+            ;;
+    esac
+}
+
+_pg_standby_paths() {
+    compopt -o filenames 2>/dev/null # fails outside a completion, in a test
+    mapfile -t COMPREPLY < <(compgen "$1" -- "$2")
+}
+
+complete -F _pg_standby pg_standby
