@@ -4,6 +4,10 @@
 # make soak      faults at random on real servers, for minutes=5
 # make bench     how late a standby is, and what pruning costs
 # make install   to $(DESTDIR)$(prefix), /usr/local unless told otherwise
+# make dist      the source tarball with all crates in it, in target/dist
+# make deb       a package for Debian, in target/dist
+# make rpm       a package for Fedora and its kind, in target/dist
+# make check-packages   build them all twice, install and remove them
 
 prefix  ?= /usr/local
 bindir  ?= $(prefix)/bin
@@ -24,7 +28,7 @@ program := $(CARGO_TARGET_DIR)/release/pg_standby
 # Those that are for users: a folder with a README.md, and what they share.
 examples := $(shell find $(wildcard examples/*.sh examples/README.md) $(dir $(wildcard examples/*/README.md)) /dev/null -type f)
 
-.PHONY: all demo test soak bench lint install uninstall clean
+.PHONY: all demo test soak bench lint install uninstall dist deb rpm check-packages clean
 
 all:
 	$(CARGO) build --release --locked
@@ -53,7 +57,7 @@ lint:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	mandoc -T lint -W warning man/pg_standby.1
-	shellcheck scripts/get-postgres completions/pg_standby.bash
+	shellcheck scripts/get-postgres packaging/build packaging/check completions/pg_standby.bash
 	zsh -n completions/_pg_standby
 	fish -n completions/pg_standby.fish
 
@@ -77,6 +81,15 @@ uninstall:
 	rm -f $(DESTDIR)$(bindir)/pg_standby $(DESTDIR)$(mandir)/man1/pg_standby.1 $(DESTDIR)$(bashcompdir)/pg_standby \
 		$(DESTDIR)$(zshcompdir)/_pg_standby $(DESTDIR)$(fishcompdir)/pg_standby.fish
 	rm -rf $(DESTDIR)$(docdir)
+
+dist:
+	packaging/build
+
+deb rpm:
+	packaging/build $@
+
+check-packages:
+	packaging/check
 
 clean:
 	$(CARGO) clean

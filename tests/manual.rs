@@ -1,5 +1,5 @@
 //! What is written about the program: that `--help`, the man page and README name the same options, that the exit
-//! statuses they tell are the ones there are, and that all of them are of one version.
+//! statuses they tell are the ones there are, and that all of them are of one version, packages as well.
 
 mod support;
 
@@ -10,6 +10,9 @@ use support::Site;
 const MAN_PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/man/pg_standby.1"));
 const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
 const CHANGELOG: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/CHANGELOG.md"));
+const DEBIAN: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/debian/changelog"));
+const SPEC: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/pg_standby.spec"));
 const OUTCOME: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/outcome.rs"));
 
 const SECTIONS: [&str; 12] = [
@@ -141,11 +144,21 @@ fn the_signals_that_the_program_dies_by_are_in_readme_and_man_page() {
 }
 
 #[test]
-fn program_man_page_and_changelog_are_of_one_version() {
+fn program_man_page_changelog_and_packages_are_of_one_version() {
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(printed("--version"), format!("pg_standby {version}\n"));
     let title = MAN_PAGE.lines().find(|line| line.starts_with(".TH ")).unwrap();
     assert!(title.contains(&format!("\"pg_standby {version}\"")), "{title}");
     let latest = CHANGELOG.lines().find_map(|line| line.strip_prefix("## ")).unwrap();
     assert_eq!(latest.split(' ').next(), Some(version), "{latest:?} in CHANGELOG.md");
+
+    let latest = DEBIAN.lines().next().unwrap();
+    assert!(
+        latest.starts_with(&format!("pg-standby ({version}-")),
+        "{latest:?} in packaging/debian/changelog"
+    );
+    let of_spec = SPEC.lines().find_map(|line| line.strip_prefix("Version:")).unwrap().trim();
+    assert_eq!(of_spec, version, "packaging/pg_standby.spec");
+    let latest = SPEC.lines().find(|line| line.starts_with("* ")).unwrap();
+    assert!(latest.contains(&format!(" - {version}-")), "{latest:?} in packaging/pg_standby.spec");
 }
