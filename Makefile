@@ -25,8 +25,9 @@ fishcompdir ?= $(datadir)/fish/vendor_completions.d
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 program := $(CARGO_TARGET_DIR)/release/pg_standby
 
-# Those that are for users: a folder with a README.md, and what they share.
-examples := $(shell find $(wildcard examples/*.sh examples/README.md) $(dir $(wildcard examples/*/README.md)) /dev/null -type f)
+# Those that are for users: a folder with a README.md, and what they share. find takes everything where it has no path.
+examples := $(shell find /dev/null $(wildcard examples/README.md examples/*.sh) \
+	$(dir $(wildcard examples/*/README.md)) -type f)
 
 .PHONY: all demo test soak bench lint install uninstall dist deb rpm check-packages clean
 
