@@ -48,6 +48,14 @@ impl Installation {
         })
     }
 
+    /// One that has psql and `pg_basebackup`, which the servers from npm have not. A psql may also be on the PATH.
+    pub fn with_client_programs() -> Option<Self> {
+        (10..=18).rev().find_map(|major| {
+            let found = Self::find(major, "psql")?;
+            found.program("pg_basebackup").exists().then_some(found)
+        })
+    }
+
     fn find(major: u32, program: &str) -> Option<Self> {
         let brought = target_directory().join("postgres");
         let debian = format!("usr/lib/postgresql/{major}");

@@ -56,7 +56,7 @@ impl Site {
         site.make_directory(&site.archive())?;
         let under_test = std::env::var_os("PG_STANDBY_UNDER_TEST").map(PathBuf::from);
         site.copy(under_test.as_deref().unwrap_or(pg_standby), &site.pg_standby())?;
-        site.bring_installation_within_reach()?;
+        site.installation = site.within_reach(site.installation.clone())?;
         Ok(Arc::new(site))
     }
 
@@ -227,19 +227,20 @@ impl Site {
         Ok(cluster)
     }
 
-    /// target/ often lies below a directory that only its owner may enter.
-    fn bring_installation_within_reach(&mut self) -> Result<()> {
-        let mut version = self.command(self.installation.program("postgres"));
-        match version.arg("--version").output() {
+    /// The same installation, or a copy of it where its programs are out of reach: target/ often lies below a directory
+    /// that only its owner may enter.
+    pub fn within_reach(&self, installation: Installation) -> Result<Installation> {
+        match self.command(installation.program("postgres")).arg("--version").output() {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let Installation { home, root, .. } = self.installation.clone();
-                let copy = self.path().join("postgresql");
-                self.copy(&root, &copy)?;
-                self.installation.home = copy.join(home.strip_prefix(&root)?);
-                self.installation.root = copy;
-                Ok(())
+                let copy = self.path().join(installation.name());
+                let Installation { major, home, root } = installation;
+                if !copy.exists() {
+                    self.copy(&root, &copy)?;
+                }
+                let home = copy.join(home.strip_prefix(&root)?);
+                Ok(Installation { major, home, root: copy })
             }
-            other => other.map(drop).doing(self.installation.home.display()),
+            other => other.map(|_| installation).doing("postgres"),
         }
     }
 }
