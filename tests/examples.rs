@@ -59,6 +59,7 @@ fn hot_standby(major: u32) -> Result<()> {
         &[
             "came from the archive",
             "it streams, asynchronously: 3000 rows",
+            "archive_cleanup_command has removed 0000000100000000000000",
             "it is synchronous: 1000 rows are committed",
             &format!("promoted by {by}: 4000 rows counted, one more inserted"),
         ],
@@ -103,6 +104,7 @@ fn base_backup(major: u32) -> Result<()> {
             } else {
                 "shows 2000 rows"
             },
+            "pruned by the name of the newest backup history file",
             ASKED,
             "promoted: 2000 rows counted, one more inserted",
         ],
