@@ -21,6 +21,10 @@ case "$# ${1-}" in
 esac
 [ "$(id -u)" != 0 ] || fail "PostgreSQL does not run as root; for example: runuser -u postgres -- $0"
 
+# Before the PATH changes: PostgreSQL up to 13 may have brought another one.
+pg_standby=$(realpath "$(command -v "${PG_STANDBY:-pg_standby}")" 2>/dev/null) ||
+    fail "there is no pg_standby on the PATH: install it, or name it in PG_STANDBY"
+
 # Where PostgreSQL may be, one directory a line, the best first.
 bindirs() {
     if [ -n "${PGBIN-}" ]; then echo "$PGBIN"; fi
@@ -75,9 +79,8 @@ trap 'exit 129' HUP
 case $site in *[!A-Za-z0-9/._-]*) fail "TMPDIR: there are characters in $site that configuration files would quote" ;; esac
 
 mkdir "$site/bin"
-if [ -n "${PG_STANDBY-}" ]; then ln -s "$PG_STANDBY" "$site/bin/pg_standby"; fi
+ln -s "$pg_standby" "$site/bin/pg_standby"
 PATH=$site/bin:$PATH
-need pg_standby "it, or name it in PG_STANDBY"
 export PATH
 
 # The lines of a configuration file beside `run`, in this run's places, without those for other versions.
@@ -89,7 +92,7 @@ lines() {
             { print }'
 }
 
-# A port that is free, for the first server; another run will not choose it, because each has ten of its own.
+# A port that is free, for the first server. Runs at the same time have ten each.
 port=$((10240 + $$ % 2000 * 10))
 while grep -qi ":$(printf %04X "$port") 0*:0000 0A" /proc/net/tcp; do port=$((port + 1)); done
 servers=0
@@ -113,12 +116,13 @@ new_server() {
     servers=$((servers + 1))
 }
 
-# A look at a server must not wait until it lets somebody in: wait_until does that.
+# start DATA, without waiting until it lets somebody in: a standby may need WAL first. wait_until looks for that.
 start() {
     case " $started " in *" $1 "*) ;; *) started="$started $1" ;; esac
     pg_ctl start -s -W -D "$1" -l "$1.log"
 }
 
+# stop DATA MODE
 stop() { pg_ctl stop -s -m "$2" -D "$1"; }
 
 # sql DATA QUERY
@@ -139,6 +143,7 @@ wait_until() {
 
 # says DATA QUERY ANSWER: the server lets us in and answers just this.
 says() { [ "$(sql "$1" "$2" 2>/dev/null)" = "$3" ]; }
+# logged DATA PATTERN
 logged() { grep -q "$2" "$1.log"; }
 
 wait_for_start() { wait_until "$1 answers" says "$1" 'select 1' 1; }
