@@ -25,8 +25,8 @@ fishcompdir ?= $(datadir)/fish/vendor_completions.d
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 program := $(CARGO_TARGET_DIR)/release/pg_standby
 
-# Those that are for users: a folder with a README.md, and what they share. find takes everything where it has no path.
-examples := $(shell find /dev/null $(wildcard examples/README.md examples/*.sh) \
+# What README.md leads on to. Those examples are for users that have a README.md: with it, and with what they share.
+further := docs/migrating.md $(shell find /dev/null $(wildcard examples/README.md examples/*.sh) \
 	$(dir $(wildcard examples/*/README.md)) -type f)
 
 .PHONY: all demo test soak bench lint install uninstall dist deb rpm check-packages clean
@@ -58,7 +58,7 @@ lint:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	mandoc -T lint -W warning man/pg_standby.1
-	shellcheck scripts/get-postgres packaging/build packaging/check completions/pg_standby.bash
+	shellcheck -x -P SCRIPTDIR completions/pg_standby.bash examples/servers.sh $$(grep -rl '^#!/bin/sh' scripts packaging examples)
 	zsh -n completions/_pg_standby
 	fish -n completions/pg_standby.fish
 
@@ -73,7 +73,7 @@ install: $(program)
 	$(INSTALL) -D -m 644 completions/pg_standby.fish $(DESTDIR)$(fishcompdir)/pg_standby.fish
 	$(INSTALL) -d $(DESTDIR)$(docdir)
 	$(INSTALL) -m 644 $(docs) $(DESTDIR)$(docdir)
-	for file in $(examples); do \
+	for file in $(further); do \
 		mode=644; if [ -x $$file ]; then mode=755; fi; \
 		$(INSTALL) -D -m $$mode $$file $(DESTDIR)$(docdir)/$$file || exit; \
 	done
