@@ -42,13 +42,15 @@ demo:
 # minutes=60 seed=1 version=18
 soak:
 	scripts/get-postgres $(or $(version),18)
-	$(CARGO) build --release --locked --bins --example soak
-	$(CARGO) run --release --locked --example soak -- $(foreach option,minutes seed version,$(if $($(option)),--$(option) $($(option))))
+	$(CARGO) build --locked --bins --example soak
+	$(CARGO) run --locked --example soak -- $(foreach option,minutes seed version,$(if $($(option)),--$(option) $($(option))))
 
 bench:
 	scripts/get-postgres 10 18
 	$(CARGO) bench --locked
 
+# Most of the time the tests wait for servers, so more of them go on at once than there are processors.
+test: export RUST_TEST_THREADS ?= $(shell expr 2 \* `nproc`)
 test:
 	scripts/get-postgres
 	$(CARGO) test --locked --no-fail-fast

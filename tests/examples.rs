@@ -156,8 +156,11 @@ impl Run {
         site.make_directory(&temporary(&site))?;
 
         let output = File::create(site.path().join("output"))?;
-        let mut command = site.command(examples.join(example).join("run"));
+        // Where the tests run in the background SIGINT is ignored, which a script cannot undo by itself.
+        let mut command = site.command("env");
         command
+            .arg("--default-signal=INT")
+            .arg(examples.join(example).join("run"))
             .env("PGBIN", site.installation.home.join("bin"))
             .env("PATH", std::env::join_paths(path)?)
             .env("TMPDIR", temporary(&site))

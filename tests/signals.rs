@@ -37,7 +37,10 @@ fn sigusr1_and_sigint_ask_for_a_fast_failover() {
 fn sigterm_and_sighup_kill_and_sigquit_kills_as_sigint() {
     for (signal, death) in [(SIGTERM, SIGTERM), (SIGHUP, SIGHUP), (SIGQUIT, SIGINT)] {
         let site = Site::new();
-        let running = site.asks(&["-s", "60"], SEGMENT).starts().until_it_waits();
+        // Under nohup, for one, the tests have SIGHUP ignored.
+        let asking =
+            site.asks(&["-s", "60"], SEGMENT).after("exec env --default-signal \"$0\" \"$@\"");
+        let running = asking.starts().until_it_waits();
         running.signal(signal);
         let ended = running.ends().by_signal(death).in_silence();
         assert!(!ended.status.core_dumped());

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use crate::server::{Doing, Failure, Result};
 
 /// What only a standby writes that has been asked for failover, and what none writes.
-const NEVER: [&str; 6] = [
+const NEVER: [&str; 7] = [
     "selected new timeline",
     "archive recovery complete",
     "received promote request",
     "failover",
     "PANIC",
     "panicked at",
+    "does not say what its standby needs",
 ];
 
 /// The startup process has ended without a word, as it does when its command dies of SIGTERM.

@@ -61,7 +61,7 @@ impl Stage {
         let restore_command = format!(
             "if test -e {}; then ulimit -f 100; fi; exec {}",
             path("limited"),
-            site.restore_command("-s 1 -r 3")
+            site.restore_command("-s 1 -r 3 --standby-name soak")
         );
         let standby = primary.warm_standby("standby", &restore_command)?;
         primary.start_and_wait()?;
