@@ -121,11 +121,12 @@ fn read(path: &Path) -> Result<Option<Record>, NotPruned> {
 }
 
 /// Puts a record in the place of the one that was there. Synced before it gets its name, because a damaged record keeps
-/// every standby from pruning. Who may write to the archive may write there, and everybody may read.
+/// every standby from pruning. Who may write to the archive may write there, and everybody may read, where the file
+/// system has such permissions.
 fn write(location: &Path, name: &str, needed: SegmentName) -> io::Result<()> {
     let directory = location.join(DIRECTORY);
     match fs::create_dir(&directory) {
-        Ok(()) => fs::set_permissions(&directory, fs::metadata(location)?.permissions())?,
+        Ok(()) => drop(fs::set_permissions(&directory, fs::metadata(location)?.permissions())),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
@@ -135,7 +136,7 @@ fn write(location: &Path, name: &str, needed: SegmentName) -> io::Result<()> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
+    drop(file.set_permissions(Permissions::from_mode(0o644)));
     writeln!(file, "{needed}")?;
     file.sync_all()?;
     fs::rename(temporary, directory.join(name))

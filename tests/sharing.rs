@@ -251,6 +251,14 @@ fn records_are_for_all_who_use_the_archive() {
 }
 
 #[test]
+fn a_file_system_without_permissions_has_records_all_the_same() {
+    let site = site();
+    let asking = asks(&site, "a", SEGMENT, SEGMENT).env("LD_PRELOAD", shim()).env("FAULT", "modes");
+    asking.ends().with_status(0).in_silence();
+    assert_eq!((record(&site, "a").unwrap(), segments(&site)), (format!("{SEGMENT}\n"), 1));
+}
+
+#[test]
 fn a_crash_while_a_record_is_written_leaves_the_old_one() {
     for fault in ["unsynced", "unnamed"] {
         let site = site();

@@ -10,6 +10,7 @@
  *   watches    inotify has no watch left
  *   gap        before the first watch is placed, the file FAULT_FROM is renamed to FAULT_TO
  *   readonly   nothing can be unlinked from a directory, as on a read-only file system
+ *   modes      the file system has no permissions to be changed
  *   unsynced   the process is killed when it has written a file and is about to sync it
  *   unnamed    the process is killed when it is about to rename a file
  *   remote     every file system is NFS, and inotify tells of nothing on it
@@ -210,6 +211,20 @@ int unlinkat(int directory, const char *path, int flags)
 	if (fault("readonly"))
 		return fail(EROFS);
 	return (int) syscall(SYS_unlinkat, directory, path, flags);
+}
+
+int fchmod(int fd, mode_t mode)
+{
+	if (fault("modes"))
+		return fail(EPERM);
+	return (int) syscall(SYS_fchmod, fd, mode);
+}
+
+int chmod(const char *path, mode_t mode)
+{
+	if (fault("modes"))
+		return fail(EPERM);
+	return (int) syscall(SYS_fchmodat, AT_FDCWD, path, mode);
 }
 
 static int no_child(void)
