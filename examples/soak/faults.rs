@@ -216,11 +216,14 @@ fn short(reason: &str) -> &str {
     reason.trim_start_matches("child process ").trim_start_matches("was ")
 }
 
-/// Moves what is not there yet, and leaves no name behind.
+/// Moves the files that are not there yet, and leaves none behind. The directory of records stays.
 fn move_all(from: &Path, to: &Path) -> Result<usize> {
     let mut moved: usize = 0;
     for entry in fs::read_dir(from).doing(from.display())? {
         let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            continue;
+        }
         let target = to.join(entry.file_name());
         if target.exists() {
             fs::remove_file(entry.path())?;

@@ -100,8 +100,8 @@ fn run(stage: &mut Stage, options: &Options) -> Result<()> {
     say(format_args!("  {:>6}  starts of the standby", stage.restarts))?;
     say(format_args!("  {:>6}  segments ended early by the primary", stage.load.switches()))?;
     say(format_args!("  {:>6}  segments restored", stage.log.restored))?;
-    let left = stage.site.archived()?.len();
-    say(format_args!("  {left:>6}  files left in the archive, the others pruned"))?;
+    let left = stage.site.archived()?.iter().filter(|name| name.len() == 24).count();
+    say(format_args!("  {left:>6}  segments left in the archive, the others pruned"))?;
     let count = rows.split(' ').next().unwrap_or_default();
     say(format_args!("  {count:>6}  rows, the same on both sides"))?;
     say(format_args!("  {:>6}  promotion, the one that was asked for", 1))
