@@ -24,7 +24,7 @@ use support::wal::Segment;
 use support::{Ended, SEGMENT, Site};
 
 /// What the program reads, below the working directory.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "global/pg_control",
     "postmaster.pid",
     "postmaster.opts",
@@ -36,6 +36,7 @@ const FILES: [&str; 11] = [
     "archive/00000002.history",
     "archive/000000020000000000000005",
     "archive/000000010000000000000005",
+    "archive/.pg_standby/other",
 ];
 
 /// Near misses of what such files hold, and noise.
