@@ -1,6 +1,8 @@
 //! One primary and a standby whose archive is in the test's hands: faults are made in it, the standby is seen to withstand
 //! them, and what it says is listened to.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use crate::pair::Pair;
 use crate::server::{Doing, Failure, PATIENCE, Result, Site, wait_for};
 use crate::shim::shim;
 
+/// Looks come every tenth of a second, each step is logged, and a smart failover does not soon lose patience.
+pub const OFTEN: &str = "-s 0.1 -d -r 50";
 /// How many more looks of the same call a fault has to be survived.
 const LOOKS: u64 = 3;
 /// How long a server takes to act on what a call has told it.
