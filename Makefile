@@ -1,13 +1,15 @@
 # make demo      see it work: a primary, a warm standby, a failover, on this machine
-# make test      everything the tests need, and the tests
+# make test      fetches what the tests need, and runs all tests
+# make test-program  runs the tests that need no server
 # make lint      format, clippy, documentation, man page, shell scripts
-# make soak      faults at random on real servers, for minutes=5
-# make bench     how late a standby is, and what pruning costs
+# make soak      random faults on real servers, for minutes=5
+# make enumerate every system call made to fail, one by one (needs strace); slice=3 or minutes=1 for a part
+# make bench     measures how far a standby is behind, and what restoring and pruning cost
 # make install   to $(DESTDIR)$(prefix), /usr/local unless told otherwise
 # make dist      the source tarball with all crates in it, in target/dist
 # make deb       a package for Debian, in target/dist
-# make rpm       a package for Fedora and its kind, in target/dist
-# make check-packages   build them all twice, install and remove them
+# make rpm       a package for Fedora and its relatives, in target/dist
+# make check-packages   builds them all twice, installs and removes them
 
 prefix  ?= /usr/local
 bindir  ?= $(prefix)/bin
@@ -25,11 +27,11 @@ fishcompdir ?= $(datadir)/fish/vendor_completions.d
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 program := $(CARGO_TARGET_DIR)/release/pg_standby
 
-# What README.md leads on to. Those examples are for users that have a README.md: with it, and with what they share.
+# What README.md leads to. Examples for users have a README.md; they are installed with it and with what they share.
 further := docs/migrating.md $(shell find /dev/null $(wildcard examples/README.md examples/*.sh) \
 	$(dir $(wildcard examples/*/README.md)) -type f)
 
-.PHONY: all demo test soak bench lint install uninstall dist deb rpm check-packages clean
+.PHONY: all demo test test-program enumerate soak bench lint install uninstall dist deb rpm check-packages clean
 
 all:
 	$(CARGO) build --release --locked
@@ -42,18 +44,25 @@ demo:
 # minutes=60 seed=1 version=18
 soak:
 	scripts/get-postgres $(or $(version),18)
-	$(CARGO) build --locked --bins --example soak
-	$(CARGO) run --locked --example soak -- $(foreach option,minutes seed version,$(if $($(option)),--$(option) $($(option))))
+	$(CARGO) test --locked --test soak -- $(foreach option,minutes seed version,$(if $($(option)),--$(option) $($(option))))
 
 bench:
 	scripts/get-postgres 10 18
 	$(CARGO) bench --locked
 
-# Most of the time the tests wait for servers, so more of them go on at once than there are processors.
+# The tests mostly wait for servers, so more of them run at once than there are processors.
 test: export RUST_TEST_THREADS ?= $(shell expr 2 \* `nproc`)
 test:
 	scripts/get-postgres
 	$(CARGO) test --locked --no-fail-fast
+
+test-program:
+	$(CARGO) test --locked --lib --test program
+
+# only=KIND:CALL:NUMBER:FAULT repeats one case, slice=N runs the Nth minute of it, minutes=N as many from there on.
+enumerate:
+	@command -v strace >/dev/null || { echo 'strace is missing: apt-get install strace' >&2; exit 1; }
+	$(CARGO) test --locked --test enumerate -- $(foreach option,only slice minutes,$(if $($(option)),--$(option) $($(option))))
 
 lint:
 	$(CARGO) fmt --all --check

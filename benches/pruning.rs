@@ -4,13 +4,22 @@
 //! `cargo bench --bench pruning`; it fails where a ratio is above its limit. `TMPDIR` says on which file system.
 
 #![allow(
-    clippy::unwrap_used,
     clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
     reason = "a benchmark that panics has failed"
 )]
 
-#[path = "../tests/support/mod.rs"]
-mod support;
+#[path = "../tests/shim/mod.rs"]
+mod shim;
+#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../tests/program/site.rs"]
+mod site;
+#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../tests/wal/mod.rs"]
+mod wal;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -19,8 +28,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use support::wal::{Segment, after};
-use support::{SEGMENT, Site};
+use site::{SEGMENT, Site};
+use wal::{Segment, after};
 
 const FEW: u32 = 100;
 const MANY: u32 = 100_000;

@@ -1,20 +1,20 @@
-# Completion of pg_standby for bash. Uses nothing of the package bash-completion, which only finds this file.
+# Completion of pg_standby for bash. The package bash-completion finds this file, but is not used in it.
 
 _pg_standby() {
     local IFS=$'\n' word=${COMP_WORDS[COMP_CWORD]} option='' operands=() i
     local options=(
         -c --copy -d --debug -k --keep-files -l --link -r --max-retries -s --sleep-time -t --trigger-file
-        -w --max-wait-time --no-wait --on-error --require-file --standby-name --prune -n --dry-run -V --version '-?' --help
+        -w --max-wait-time --no-wait --on-error --require-file --partial --verify --standby-name --prune -n --dry-run -V --version '-?' --help
     )
 
-    # What goes before: an option that has yet to get its value, and operands. Readline makes three words of
-    # --option=value.
+    # Of the words before: an option that still needs its value, and the operands. Readline splits --option=value into
+    # three words.
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${option:+value}${COMP_WORDS[i]} in
             value=) ;;
             value*) option= ;;
             -[krstw] | --keep-files | --max-retries | --sleep-time | --trigger-file | --max-wait-time | \
-                --on-error | --require-file | --standby-name) option=${COMP_WORDS[i]} ;;
+                --on-error | --verify | --require-file | --standby-name) option=${COMP_WORDS[i]} ;;
             -*) ;;
             *) operands+=("${COMP_WORDS[i]}") ;;
         esac
@@ -24,6 +24,7 @@ _pg_standby() {
     COMPREPLY=()
     case $option in
         -t | --trigger-file) _pg_standby_paths -f "$word" ;;
+        --verify) mapfile -t COMPREPLY < <(compgen -W $'records\nheader' -- "$word") ;;
         --on-error) mapfile -t COMPREPLY < <(compgen -W $'hold\npromote' -- "$word") ;;
         ?*) ;;
         *)

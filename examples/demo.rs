@@ -5,18 +5,22 @@
 //! or the argument: `cargo run --example demo 15`. Everything lives in a temporary directory and on
 //! 127.0.0.1.
 
-#[path = "../tests/server/mod.rs"]
-mod server;
+#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../tests/machine/mod.rs"]
+mod machine;
+#[path = "../tests/soak/terminal.rs"]
+mod terminal;
 
-use server::program::{Interrupted, built_pg_standby, say};
-use server::{Doing, Failure, Installation, PATIENCE, Result, Server, Site};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use machine::{Doing, Failure, Installation, Machine, PATIENCE, Result, Server};
+use terminal::{Interrupted, say};
+
 const ROWS: &str = "select count(*) from orders";
 const ROWS_A_SEGMENT: u32 = 10_000;
-const IN_RECOVERY: &str = "select pg_is_in_recovery()";
 const WAITS: &str = "select case when pg_is_in_recovery() then 'yes' else 'no' end";
 
 fn main() -> ExitCode {
@@ -35,11 +39,11 @@ fn demo(interrupted: &Interrupted) -> Result<()> {
         Some(major) => Installation::of(
             major.parse().doing(format_args!("`{major}` is no version of PostgreSQL"))?,
         )?,
-        None => Installation::newest()?,
+        None => newest()?,
     };
-    let site = Site::on(installation, &built_pg_standby()?)?;
-    let restore_command = site.restore_command("-s 1");
-    let mut primary = site.primary(&[])?;
+    let machine = Machine::on(installation, &built_pg_standby()?)?;
+    let restore_command = machine.restore_command("-s 1");
+    let mut primary = machine.primary(&[])?;
     let mut standby = primary.warm_standby("standby", &restore_command)?;
 
     heading("A primary and a warm standby")?;
@@ -53,7 +57,7 @@ fn demo(interrupted: &Interrupted) -> Result<()> {
     primary.sql("create table orders (number int)")?;
     primary.switch_wal()?;
     standby.start()?;
-    let readable = standby.wait_until(IN_RECOVERY, "t", PATIENCE)?;
+    let readable = standby.wait_until("select pg_is_in_recovery()", "t", PATIENCE)?;
     step("the standby can be read", &format!("{} after its start", seconds(readable)))?;
     interrupted.check()?;
 
@@ -90,9 +94,9 @@ fn demo(interrupted: &Interrupted) -> Result<()> {
     interrupted.check()?;
 
     heading("Failover")?;
-    fact("trigger file", &format!("echo smart >{}", site.trigger_file().display()))?;
-    site.ask_for_failover("smart")?;
-    let failover = standby.wait_until(IN_RECOVERY, "f", PATIENCE)?;
+    fact("trigger file", &format!("echo smart >{}", machine.trigger_file().display()))?;
+    machine.ask_for_failover("smart")?;
+    let failover = standby.wait_for_promotion()?;
     step("the standby is a primary", &seconds(failover))?;
     check("its timeline", &standby.timeline()?, "2")?;
     check("rows, none lost", &standby.value(ROWS)?, &rows.to_string())?;
@@ -112,8 +116,8 @@ fn demo(interrupted: &Interrupted) -> Result<()> {
         }
     }
     standby.stop_fast()?;
-    let directory = site.path().to_owned();
-    drop((standby, primary, site));
+    let directory = machine.path().to_owned();
+    drop((standby, primary, machine));
     if directory.exists() {
         return Err(Failure::new(format!("{} could not be removed", directory.display())));
     }
@@ -125,6 +129,12 @@ fn demo(interrupted: &Interrupted) -> Result<()> {
 fn ship(primary: &Server) -> Result<String> {
     primary.sql(&format!("insert into orders select generate_series(1, {ROWS_A_SEGMENT})"))?;
     primary.switch_wal()
+}
+
+fn newest() -> Result<Installation> {
+    let brings = "there is no PostgreSQL; this brings one:\n\n    scripts/get-postgres any\n";
+    let found = (10..=18).rev().find_map(|major| Installation::of(major).ok());
+    found.ok_or_else(|| Failure::new(brings))
 }
 
 fn heading(text: &str) -> Result<()> {
@@ -148,4 +158,15 @@ fn check(what: &str, seen: &str, expected: &str) -> Result<()> {
 
 fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
+}
+
+/// Returns where the program is that was built with this example: beside its directory.
+fn built_pg_standby() -> Result<PathBuf> {
+    let example = std::env::current_exe()?;
+    example
+        .ancestors()
+        .nth(2)
+        .map(|profile| profile.join("pg_standby"))
+        .filter(|program| program.exists())
+        .ok_or_else(|| Failure::new("pg_standby is not built; cargo build --bins builds it"))
 }

@@ -1,5 +1,5 @@
 # What the examples share: PostgreSQL's programs, a directory of its own for each run, servers in it, and waiting with
-# a deadline. Each `run` sources it and then tells its story.
+# a deadline. Each `run` sources it.
 #
 # shellcheck shell=sh
 
@@ -97,7 +97,7 @@ port=$((10240 + $$ % 2000 * 10))
 while grep -qi ":$(printf %04X "$port") 0*:0000 0A" /proc/net/tcp; do port=$((port + 1)); done
 servers=0
 
-# What puts one more server into this directory, and spares it waiting for disks. Not for your servers.
+# Settings that put a server into this directory and keep it from waiting for disks. Not for your servers.
 own_lines() {
     cat <<END
 port = $((port + servers))
@@ -116,7 +116,7 @@ new_server() {
     servers=$((servers + 1))
 }
 
-# start DATA, without waiting until it lets somebody in: a standby may need WAL first. wait_until looks for that.
+# start DATA, without waiting until it accepts connections: a standby may need WAL first. Use wait_until for that.
 start() {
     case " $started " in *" $1 "*) ;; *) started="$started $1" ;; esac
     pg_ctl start -s -W -D "$1" -l "$1.log"
@@ -141,7 +141,7 @@ wait_until() {
     done
 }
 
-# says DATA QUERY ANSWER: the server lets us in and answers just this.
+# says DATA QUERY ANSWER: the server accepts the connection and answers exactly this.
 says() { [ "$(sql "$1" "$2" 2>/dev/null)" = "$3" ]; }
 # logged DATA PATTERN
 logged() { grep -q "$2" "$1.log"; }
@@ -151,7 +151,7 @@ wait_for_start() { wait_until "$1 answers" says "$1" 'select 1' 1; }
 create_table() { sql "$1" 'create table orders (number int)'; }
 insert_rows() { sql "$1" "insert into orders select generate_series(1, $2)"; }
 
-# ship DATA ARCHIVE: the segment that is being written, whole, to the archive. Prints its name.
+# ship DATA ARCHIVE: completes the current segment and waits until it is archived. Prints its name.
 ship() {
     segment=$(sql "$1" 'select pg_walfile_name(pg_switch_wal())')
     wait_until "$segment is in $2" test -e "$2/$segment"
@@ -175,7 +175,7 @@ promoted() {
 }
 
 # What pg_standby said about a failover, from the server's log.
-who_asked() { sed -n 's/.*pg_standby: \(.* failover, asked for by .*\)/\1/p' "$1.log" | tail -n 1; }
+who_asked() { sed -n 's/.*pg_standby: \(.* failover requested by .*\)/\1/p' "$1.log" | tail -n 1; }
 
 # pg_basebackup copies from servers of its own version and of older ones.
 has_basebackup() {

@@ -1,4 +1,4 @@
-//! What ends a run early, in words. Which exit status follows is not known here.
+//! What keeps an invocation from being carried out, in words. Which exit status follows is not known here.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -8,6 +8,17 @@ use std::path::PathBuf;
 /// An end that nobody asked for. What a run survives is a warning instead.
 #[derive(Debug)]
 pub enum Error {
+    /// The command line is wrong.
+    Usage(UsageError),
+    /// `--prune` could not remove anything, or everything.
+    NotPruned(PruneError),
+    /// Signals could not be listened for.
+    Signals(io::Error),
+}
+
+/// What is wrong with a command line.
+#[derive(Debug)]
+pub enum UsageError {
     /// No option of that name.
     UnknownOption { option: String },
     /// An option that needs a value came without one.
@@ -15,7 +26,7 @@ pub enum Error {
     /// An option that takes no value came with one.
     UnexpectedValue { option: String },
     /// A value outside what the option takes.
-    BadValue { option: &'static str, value: OsString, expected: &'static str },
+    InvalidValue { option: &'static str, value: OsString, expected: &'static str },
     /// An option that only `--prune` has.
     OnlyWithPrune { option: &'static str },
     /// An option that `--prune` does not have, by its long name.
@@ -23,153 +34,145 @@ pub enum Error {
     /// Fewer operands than needed.
     MissingOperand { operand: &'static str, expected: &'static str },
     /// More operands than can be meant.
-    SurplusOperand { operand: OsString, expected: &'static str },
-    /// NEXTWALFILE is no name that a server asks for.
-    NotWal { name: OsString },
-    /// RESTARTWALFILE is no name of a segment, nor of something that belongs to one.
-    NotRestart { name: OsString },
+    UnexpectedOperand { operand: OsString, expected: &'static str },
+    /// NEXTWALFILE is not a name that a server asks for.
+    NotWalFile { name: OsString },
+    /// RESTARTWALFILE is not the name of a segment, nor of something that belongs to one.
+    NotRestartFile { name: OsString },
     /// XLOGFILEPATH names no file.
     NoDestination { path: PathBuf },
-    /// The archive location does not exist.
-    NoArchive { location: PathBuf, source: io::Error },
-    /// The file could not be put at its destination, after all retries. Sizes in bytes.
-    NotRestored { failure: Failure, tries: u32 },
-    /// `--prune` could not do it.
-    NotPruned(NotPruned),
-    /// Signals could not be listened for.
-    Signals(io::Error),
+    /// `--partial` for a server whose records have no checksum that is known here.
+    PartialTooOld { version: (u32, u32) },
 }
 
-/// Why nothing was pruned, or not all.
+/// Why nothing, or not everything, was pruned.
 #[derive(Debug)]
-pub enum NotPruned {
-    /// The archive location, or the directory of the records in it, cannot be read.
-    Unlisted { path: PathBuf, source: io::Error },
-    /// The archive location is a server's own directory of WAL.
-    ServersOwn { location: PathBuf },
-    /// A record of a standby that does not say what the standby needs.
-    DamagedRecord { path: PathBuf, found: String },
-    /// A record of a standby, or the file without which the archive counts as not mounted.
-    Unread { path: PathBuf, source: io::Error },
-    /// The own record cannot be written.
-    UnwrittenRecord { path: PathBuf, source: io::Error },
+pub enum PruneError {
+    /// The archive location, or the directory of the registrations in it, cannot be read.
+    ListDirectory { path: PathBuf, source: io::Error },
+    /// The registrations were renewed each time that they were listed.
+    Unsteady { path: PathBuf },
+    /// The archive location is the WAL directory of a server.
+    WalDirectory { location: PathBuf },
+    /// A registration that does not say what its standby needs.
+    DamagedRegistration { path: PathBuf, found: String },
+    /// A registration, or the required file of the archive, cannot be read.
+    ReadFile { path: PathBuf, source: io::Error },
     /// The file system of the archive cannot be written to.
     ReadOnly { path: PathBuf, source: io::Error },
-    /// So many files could not be removed; each has been named.
-    Unremoved { count: usize },
+    /// `count` files could not be removed; the reasons have been reported.
+    NotRemoved { count: usize },
 }
 
-/// Why one attempt to write the destination failed.
+/// What failed on the standby while a file was restored. A retry may succeed.
 #[derive(Debug)]
-pub struct Failure {
-    /// XLOGFILEPATH.
-    pub destination: PathBuf,
-    /// What the system said.
-    pub source: io::Error,
-    /// On a full disk: bytes needed and bytes free.
-    pub space: Option<(u64, u64)>,
-}
-
-impl Error {
-    /// The command line was wrong, so the manual helps.
-    #[must_use]
-    pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::UnknownOption { .. }
-                | Self::MissingValue { .. }
-                | Self::UnexpectedValue { .. }
-                | Self::BadValue { .. }
-                | Self::OnlyWithPrune { .. }
-                | Self::NotWithPrune { .. }
-                | Self::MissingOperand { .. }
-                | Self::SurplusOperand { .. }
-                | Self::NotWal { .. }
-                | Self::NotRestart { .. }
-                | Self::NoDestination { .. }
-        )
-    }
+pub enum Failure {
+    /// The destination could not be written.
+    Write {
+        /// XLOGFILEPATH.
+        destination: PathBuf,
+        /// What the system said.
+        source: io::Error,
+        /// On a full disk: bytes needed and bytes free.
+        space: Option<(u64, u64)>,
+    },
+    /// A file of the data directory could not be read.
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownOption { option } => {
-                write!(
-                    f,
-                    "there is no option {option:?}; a path that begins with a dash goes behind \"--\""
-                )
-            }
-            Self::MissingValue { option } => write!(f, "option {option} needs a value"),
-            Self::UnexpectedValue { option } => write!(f, "option {option} takes no value"),
-            Self::BadValue { option, value, expected } => {
-                write!(f, "option {option} cannot be {value:?}: expected {expected}")
-            }
-            Self::OnlyWithPrune { option } => write!(f, "option {option} needs --prune"),
-            Self::NotWithPrune { option } => {
-                write!(f, "option --{option} has no meaning with --prune")
-            }
-            Self::MissingOperand { operand, expected } => {
-                write!(f, "{operand} is missing: expected {expected}")
-            }
-            Self::SurplusOperand { operand, expected } => {
-                write!(f, "operand {operand:?} is too many: expected {expected}")
-            }
-            Self::NotRestart { name } => write!(
-                f,
-                "{name:?} is no name of a segment: expected RESTARTWALFILE, which the server gives as %r"
-            ),
-            Self::NotWal { name } => write!(
-                f,
-                "{name:?} is no name of a WAL file: expected NEXTWALFILE, which the server gives as %f"
-            ),
-            Self::NoDestination { path } => write!(
-                f,
-                "{path:?} is no path of a file: expected XLOGFILEPATH, which the server gives as %p"
-            ),
-            Self::NoArchive { location, source } => {
-                write!(f, "archive location {location:?} does not exist: {source}")
-            }
-            Self::NotRestored { failure, tries: 1 } => {
-                write!(f, "{failure}; gave up after one try")
-            }
-            Self::NotRestored { failure, tries } => {
-                write!(f, "{failure}; gave up after {tries} tries")
-            }
-            Self::NotPruned(why) => why.fmt(f),
+            Self::Usage(error) => error.fmt(f),
+            Self::NotPruned(error) => error.fmt(f),
             Self::Signals(source) => write!(f, "could not listen for signals: {source}"),
         }
     }
 }
 
-impl fmt::Display for NotPruned {
+impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unlisted { path, source } => write!(f, "could not list {path:?}: {source}"),
-            Self::ServersOwn { location } => {
-                write!(f, "archive location {location:?} is a server's own directory of WAL")
-            }
-            Self::Unread { path, source } => write!(f, "could not read {path:?}: {source}"),
-            Self::DamagedRecord { path, found } => write!(
+            Self::UnknownOption { option } => write!(
                 f,
-                "{path:?} does not say what its standby needs: found {found}, \
-                 expected the name of a segment"
+                "unknown option {option:?}; put \"--\" before an operand that begins with a dash"
             ),
-            Self::UnwrittenRecord { path, source } => {
-                write!(f, "could not write {path:?}: {source}")
+            Self::MissingValue { option } => write!(f, "option {option} requires a value"),
+            Self::UnexpectedValue { option } => write!(f, "option {option} takes no value"),
+            Self::InvalidValue { option, value, expected } => {
+                write!(f, "invalid value {value:?} for option {option}: expected {expected}")
             }
+            Self::OnlyWithPrune { option } => {
+                write!(f, "option {option} can only be used with --prune")
+            }
+            Self::NotWithPrune { option } => {
+                write!(f, "option --{option} cannot be used with --prune")
+            }
+            Self::MissingOperand { operand, expected } => {
+                write!(f, "missing operand {operand}: expected {expected}")
+            }
+            Self::UnexpectedOperand { operand, expected } => {
+                write!(f, "unexpected operand {operand:?}: expected {expected}")
+            }
+            Self::NotRestartFile { name } => write!(
+                f,
+                "not the name of a segment: {name:?}, expected RESTARTWALFILE, which the server gives as %r"
+            ),
+            Self::NotWalFile { name } => write!(
+                f,
+                "not a WAL file name: {name:?}, expected NEXTWALFILE, which the server gives as %f"
+            ),
+            Self::PartialTooOld { version: (major, minor) } => write!(
+                f,
+                "option --partial requires PostgreSQL 9.5 or later: found {major}.{minor}"
+            ),
+            Self::NoDestination { path } => write!(
+                f,
+                "not a file path: {path:?}, expected XLOGFILEPATH, which the server gives as %p"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for PruneError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ListDirectory { path, source } => write!(f, "could not list {path:?}: {source}"),
+            Self::Unsteady { path } => {
+                write!(f, "{path:?} changed each time it was listed")
+            }
+            Self::WalDirectory { location } => {
+                write!(f, "archive location {location:?} is the WAL directory of a server")
+            }
+            Self::ReadFile { path, source } => write!(f, "could not read {path:?}: {source}"),
+            Self::DamagedRegistration { path, found } => write!(
+                f,
+                "invalid registration {path:?}: found {found}, expected the name of a segment"
+            ),
             Self::ReadOnly { path, source } => write!(f, "could not remove {path:?}: {source}"),
-            Self::Unremoved { count } => write!(f, "{count} files could not be removed"),
+            Self::NotRemoved { count } => write!(f, "files that could not be removed: {count}"),
         }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "could not write {:?}: {}", self.destination, self.source)?;
-        match self.space {
-            Some((needed, free)) => write!(f, ": it needs {needed} bytes, {free} are free"),
-            None => Ok(()),
+        match self {
+            Self::Read { path, source } => write!(f, "could not read {path:?}: {source}"),
+            Self::Write { destination, source, space } => {
+                write!(f, "could not write {destination:?}: {source}")?;
+                match space {
+                    Some((needed, free)) => {
+                        write!(f, ": it needs {needed} bytes, {free} are free")
+                    }
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

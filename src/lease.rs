@@ -1,4 +1,4 @@
-//! Does somebody still have a file open for writing? Only the kernel knows, and it tells by refusing a lease.
+//! Does somebody still have a file open for writing? Only the kernel knows: it refuses a lease on such a file.
 
 #![allow(unsafe_code, reason = "nix has no call for leases")]
 
@@ -8,11 +8,11 @@ use std::os::fd::AsRawFd;
 use nix::errno::Errno;
 use nix::libc::{F_RDLCK, F_SETLEASE, F_UNLCK, c_int, fcntl};
 
-/// Somebody has `file` open for writing; `None` where the kernel cannot tell: on file systems without leases, and
-/// for files of another owner.
+/// Returns whether somebody has `file` open for writing, or `None` if the kernel cannot tell: on file systems without
+/// leases, and for files of another owner.
 ///
-/// Until the lease is given back, which is at once, a writer that comes makes the kernel send SIGIO: that signal must
-/// not kill (see `Signals::listen`).
+/// The lease is returned at once. If a writer comes in between, the kernel sends SIGIO, which must not kill the program
+/// (see `Signals::listen`).
 #[must_use]
 pub fn has_writer(file: &File) -> Option<bool> {
     match set_lease(file, F_RDLCK) {

@@ -1,27 +1,42 @@
 //! A `restore_command` that waits: PostgreSQL runs it on a warm standby, once for each file of WAL.
 //!
-//! The life of one invocation: the command line becomes `cli::Options`; `standby::Standby` looks at the archive,
-//! waits until the file is ready there or somebody asks for failover, copies it into place and prunes the archive; the
-//! `outcome::Outcome` is what the server reads.
+//! The life of one invocation: `cli` turns the command line into `options`; `standby` looks at the archive, asks
+//! `decision` what is to be done, waits until the file is ready there or somebody asks for failover, copies it into
+//! place and prunes the archive; the `outcome` is what the server reads.
 //!
 //! One promise stands above all others: recovery ends only because somebody asked for it. A server takes the statuses
 //! 1 to 125 for "there is no such file" and comes up as a primary, so no error, no panic and no full disk may ever end
 //! the program with one of them.
 
 mod archive;
-mod attempt;
+mod caller;
 mod cli;
+mod clone;
+mod data_directory;
+mod decision;
+mod ending;
 mod error;
 mod failover;
+mod file_system;
 mod lease;
+mod mapping;
+mod obstacle;
+mod options;
 mod outcome;
+mod partial;
+mod promotion;
 mod prune;
-mod records;
+mod registrations;
 mod report;
 mod restore;
-mod server;
+mod retry;
+mod search;
 mod signals;
+mod source;
 mod standby;
+mod timeline;
+mod trigger_file;
+mod verification;
 mod wait;
 mod wal;
 mod watch;
@@ -31,46 +46,66 @@ use std::os::unix::ffi::OsStrExt;
 
 use log::{debug, error, info, warn};
 
-use cli::{Command, Options, Pruning};
-use error::Error;
-
-pub use outcome::Outcome;
+use archive::Archive;
+use error::{Error, UsageError};
+use options::{Command, Options, Pruning};
 use signals::Signals;
 use standby::Standby;
+
+pub use outcome::Outcome;
 
 /// One invocation, from the command line (the program's name first) to its outcome.
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
-    let (result, classic_statuses) = match cli::parse(args) {
-        Ok(Command::Print(text)) => {
-            report::start(false);
-            return print(text.as_bytes()).unwrap_or(Outcome::Unusable);
-        }
-        Ok(Command::Prune(pruning)) => {
-            report::start(pruning.debug);
-            (prune(&pruning), false)
-        }
-        Ok(Command::Restore(options)) => {
-            report::start(options.debug);
-            (restore(&options), options.classic_statuses)
-        }
-        Err(error) => {
-            report::start(false);
-            (Err(error), false)
-        }
+    let command = cli::parse(args);
+    report::start(match &command {
+        Ok(Command::Restore(options)) => options.debug,
+        Ok(Command::Prune(pruning)) => pruning.debug,
+        Ok(Command::Print(_)) | Err(_) => false,
+    });
+    let result = match command {
+        Ok(Command::Restore(options)) => restore(&options),
+        Ok(Command::Prune(pruning)) => prune(&pruning),
+        Ok(Command::Print(text)) => Ok(print(text.as_bytes()).unwrap_or(Outcome::Unusable)),
+        Err(error) => Err(Error::Usage(error)),
     };
     result.unwrap_or_else(|error| {
-        let outcome = end(&error, classic_statuses);
-        if error.is_usage() {
-            error!("{error}");
+        error!("{error}");
+        if matches!(error, Error::Usage(_)) {
             info!("try \"pg_standby --help\"");
-        } else if let Some(consequence) = consequence(outcome) {
-            error!("{error}; {consequence}");
-        } else {
-            error!("{error}");
         }
-        outcome
+        Outcome::of_error(&error)
     })
+}
+
+fn restore(options: &Options) -> Result<Outcome, Error> {
+    match data_directory::version() {
+        Some(version) if options.partial.is_some() && version < (9, 5) => {
+            return Err(Error::Usage(UsageError::PartialTooOld { version }));
+        }
+        _ => {}
+    }
+    let signals = Signals::listen().map_err(Error::Signals)?;
+    describe(options);
+    if options.trigger_file.is_some()
+        && data_directory::is_in_standby_mode()
+        && !promotion::is_known()
+    {
+        warn!(
+            "-t does not work in the standby mode of PostgreSQL 9.0: use the trigger_file of its recovery.conf"
+        );
+    }
+    let archive = Archive::new(&options.archive_location, options.required_file.as_deref());
+    Ok(Standby::new(options, &archive, &signals).run())
+}
+
+fn prune(pruning: &Pruning) -> Result<Outcome, Error> {
+    let mut text = Vec::new();
+    for path in prune::standalone(pruning).map_err(Error::NotPruned)? {
+        text.extend(path.as_os_str().as_bytes());
+        text.push(b'\n');
+    }
+    Ok(print(&text).unwrap_or(Outcome::NotPruned))
 }
 
 /// `None` where it could not be printed.
@@ -84,57 +119,32 @@ fn print(text: &[u8]) -> Option<Outcome> {
     }
 }
 
-fn prune(pruning: &Pruning) -> Result<Outcome, Error> {
-    let mut text = Vec::new();
-    for path in prune::alone(pruning).map_err(Error::NotPruned)? {
-        text.extend(path.as_os_str().as_bytes());
-        text.push(b'\n');
-    }
-    Ok(print(&text).unwrap_or(Outcome::NotPruned))
-}
-
-fn restore(options: &Options) -> Result<Outcome, Error> {
-    let signals = Signals::listen().map_err(Error::Signals)?;
-    tell(options);
-    Standby::new(options, &signals).run()
-}
-
-fn end(error: &Error, classic_statuses: bool) -> Outcome {
-    match error {
-        Error::NoArchive { .. } if classic_statuses => Outcome::ClassicNoArchive,
-        Error::NotRestored { .. } if classic_statuses => Outcome::NotThere,
-        Error::NotRestored { .. } | Error::Signals(_) => Outcome::NotRestored,
-        Error::NotPruned(_) => Outcome::NotPruned,
-        _ => Outcome::Unusable,
-    }
-}
-
-/// What the server makes of it, outside standby mode, where it asked for a file.
-fn consequence(outcome: Outcome) -> Option<&'static str> {
-    match outcome {
-        Outcome::NotPruned => None,
-        Outcome::NotRestored | Outcome::Unusable => {
-            Some("the server stops, and asks again when it is started")
-        }
-        _ => Some("the server takes that for the end of WAL"),
-    }
-}
-
-/// What will be done, for who runs with `-d`.
-fn tell(options: &Options) {
-    if options.surplus_operands > 0 {
-        warn!("{} operands too many, the last ones are ignored", options.surplus_operands);
-    }
+/// Says what will be done, for those who run it with `-d`.
+fn describe(options: &Options) {
     let Options { archive_location, requested, destination, restart_file, .. } = options;
+    if options.surplus_operands > 0 {
+        warn!("ignored operands after the fourth: {}", options.surplus_operands);
+    }
     debug!("file to restore: {requested}");
     debug!("archive location: {archive_location:?}");
     debug!("destination: {destination:?}");
-    debug!("trigger file: {:?}", options.trigger_file);
-    debug!("sleep time: {:?}", options.sleep_time);
-    debug!("maximum wait time: {:?}", options.max_wait_time);
+    match &options.trigger_file {
+        Some(path) => debug!("trigger file: {path:?}"),
+        None => debug!("trigger file: none"),
+    }
+    debug!("sleep time: {} s", options.sleep_time.as_secs_f64());
+    match options.max_wait_time {
+        Some(time) => debug!("maximum wait time: {} s", time.as_secs_f64()),
+        None => debug!("maximum wait time: none"),
+    }
+    match options.partial {
+        Some(time) => debug!("partial segments: at most every {} s", time.as_secs_f64()),
+        None => debug!("partial segments: not taken"),
+    }
     debug!("maximum retries of a copy: {}", options.max_retries);
-    match restart_file {
-        Some(restart_file) => debug!("files to keep: from {restart_file:?} on"),
-        None => debug!("files to keep before the requested one: {} (0: all)", options.keep_files),
+    match (restart_file, options.keep_files) {
+        (Some(restart_file), _) => debug!("files to keep: {restart_file:?} and later"),
+        (None, 0) => debug!("files to keep: all"),
+        (None, count) => debug!("files to keep: {count} before the requested one"),
     }
 }

@@ -1,10 +1,13 @@
-//! What the server reads: exit statuses and death by a signal. Why it came to that is decided elsewhere.
+//! What the server reads: exit statuses and death by a signal, and which ending or error gives which.
 //!
 //! A server takes 1 to 125 for "there is no such file", which ends recovery; 126 and more, and any signal but
 //! SIGTERM, stop it without promoting (`RestoreArchivedFile` in PostgreSQL's `xlogarchive.c`).
 
 use std::process::{ExitCode, Termination};
 
+use crate::decision::Ending;
+use crate::error::Error;
+use crate::options::OnError;
 use crate::signals;
 
 /// The end of one invocation.
@@ -12,17 +15,17 @@ use crate::signals;
 pub enum Outcome {
     /// The file is whole at its destination, or what was to be printed is printed: status 0.
     Done,
-    /// The file is not there, and that is an answer: status 1.
-    NotThere,
+    /// The file is definitely not available, or failover was asked for: status 1.
+    NotAvailable,
     /// `--prune` could not remove what may go: status 1, which a server only logs.
     NotPruned,
     /// The file could not be put at its destination: status 201.
     NotRestored,
     /// The command line is wrong, or there is no archive: status 202.
     Unusable,
-    /// The archive location does not exist, told as the C program told it: status 2.
+    /// The archive location does not exist, and `--on-error=promote` is given: status 2, as in the C program.
     ClassicNoArchive,
-    /// The segment is longer than its header says, told as the C program told it: status 3.
+    /// The segment is longer than its header says, and `--on-error=promote` is given: status 3, as in the C program.
     ClassicTooLong,
     /// Death by SIGTERM: the server ends without promoting.
     Terminated,
@@ -30,11 +33,50 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    /// Returns the outcome of a restore that ends like this.
+    #[must_use]
+    pub fn of_ending(ending: Ending, on_error: OnError) -> Self {
+        match (ending, on_error) {
+            (Ending::Restored, _) => Self::Done,
+            (
+                Ending::Fast
+                | Ending::Smart { .. }
+                | Ending::Refused
+                | Ending::WaitedEnough
+                | Ending::Reread
+                | Ending::LookedOnce
+                | Ending::Impossible
+                | Ending::Absent
+                | Ending::Unanswered,
+                _,
+            )
+            | (Ending::NotRestored, OnError::Promote) => Self::NotAvailable,
+            (Ending::NotRestored, OnError::Hold) | (Ending::NotYet, _) => Self::NotRestored,
+            (Ending::NoArchive, OnError::Promote) => Self::ClassicNoArchive,
+            (Ending::NoArchive, OnError::Hold) => Self::Unusable,
+            (Ending::TooLong, _) => Self::ClassicTooLong,
+            (Ending::Quit, _) => Self::Interrupted,
+            (Ending::ServerGone, _) => Self::Terminated,
+        }
+    }
+
+    /// Returns the outcome of an invocation that failed before it could restore, or was not to restore.
+    #[must_use]
+    pub fn of_error(error: &Error) -> Self {
+        match error {
+            Error::Usage(_) => Self::Unusable,
+            Error::Signals(_) => Self::NotRestored,
+            Error::NotPruned(_) => Self::NotPruned,
+        }
+    }
+}
+
 impl Termination for Outcome {
     fn report(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Done => 0,
-            Self::NotThere | Self::NotPruned => 1,
+            Self::NotAvailable | Self::NotPruned => 1,
             Self::ClassicNoArchive => 2,
             Self::ClassicTooLong => 3,
             Self::NotRestored => 201,

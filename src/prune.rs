@@ -15,45 +15,61 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::cli::{Options, Pruning};
-use crate::error::NotPruned;
-use crate::records;
-use crate::server;
+use crate::archive::Archive;
+use crate::data_directory::{self, WAL_DIRECTORIES};
+use crate::error::PruneError;
+use crate::file_system::directory_of;
+use crate::options::{Options, Pruning};
+use crate::registrations::{self, Renewal};
 use crate::wal::name::{Numbering, Position, SegmentName, WalName};
 
 /// Compressed forms that go together with the segments they hold.
 const COMPRESSED: [&str; 3] = [".gz", ".lz4", ".zst"];
 
-/// Entries that are looked at in any case; the kernel gives no fewer at a time.
-const GLANCE: usize = 512;
+/// Entries that are looked at in any case: about as many as the kernel gives at a time.
+const SCAN_LIMIT: usize = 512;
 
-/// Removes from the archive what nobody needs any more, now that `requested` has been restored.
-///
-/// # Errors
-/// What kept it from removing anything. A file that cannot be removed is a warning.
-pub fn behind(
-    requested: SegmentName,
+/// Removes from the archive what nobody needs any more, now that `restored` has been restored; `numbering` is what its
+/// header says. Nothing that goes wrong here is more than a warning.
+pub fn after_restore(
+    restored: SegmentName,
+    numbering: Option<Numbering>,
+    archive: &Archive,
+    options: &Options,
+) {
+    if options.is_for_pg_rewind() || archive.lacks_required_file().is_some() {
+        return;
+    }
+    let pruned = numbering.map_or(Ok(()), |numbering| remove_behind(restored, numbering, options));
+    if let Err(error) = pruned {
+        warn!("{error}; nothing is pruned");
+    }
+}
+
+fn remove_behind(
+    restored: SegmentName,
     numbering: Numbering,
     options: &Options,
-) -> Result<(), NotPruned> {
+) -> Result<(), PruneError> {
     let location = &options.archive_location;
-    let cutoff = cutoff(options, requested, numbering);
+    let cutoff = cutoff(options, restored, numbering);
     let name = options.standby_name.as_deref();
     if cutoff.is_none() && name.is_none() {
         return Ok(());
     }
-    // The parent of a bare name is empty, which is no path.
-    let restores_to = options.destination.parent().map(|parent| parent.join("."));
-    let mut directory = Directory::open(location, restores_to.as_deref())?;
-    let renewed = name.map(|name| records::renew(location, name, cutoff, requested)).transpose()?;
+    let mut directory = Directory::open(location, Some(directory_of(&options.destination)))?;
+    let renewal =
+        name.map(|name| registrations::renew(location, name, cutoff, restored)).transpose()?;
     let Some(cutoff) = cutoff else {
         return Ok(());
     };
-    let cutoff = records::lowest(location, cutoff, name, renewed.unwrap_or(true))?;
+    // While the own registration is fresh, others that are stale were named a moment ago.
+    let warn_of_stale = renewal != Some(Renewal::Fresh);
+    let cutoff = registrations::lowest(location, cutoff, name, warn_of_stale)?;
     debug!("pruning what precedes {cutoff}");
     let last = numbering.before(cutoff.position, 1);
     let doomed = directory.preceding(cutoff.position, || {
-        [cutoff.timeline, requested.timeline].into_iter().any(|timeline| {
+        [cutoff.timeline, restored.timeline].into_iter().any(|timeline| {
             last.is_some_and(|position| is_there(location, SegmentName { timeline, position }))
         })
     })?;
@@ -65,28 +81,28 @@ pub fn behind(
 ///
 /// # Errors
 /// What kept it from removing anything, or everything.
-pub fn alone(pruning: &Pruning) -> Result<Vec<PathBuf>, NotPruned> {
+pub fn standalone(pruning: &Pruning) -> Result<Vec<PathBuf>, PruneError> {
     let location = &pruning.archive_location;
     let cutoff = pruning.restart;
     let name = pruning.standby_name.as_deref();
     let mut directory = Directory::open(location, None)?;
     if let Some(path) = pruning.required_file.as_ref().map(|name| location.join(name)) {
-        fs::metadata(&path).map_err(|source| NotPruned::Unread { path, source })?;
+        fs::metadata(&path).map_err(|source| PruneError::ReadFile { path, source })?;
     }
     if cutoff.position == Position::ZERO {
         return Ok(Vec::new());
     }
     if let Some(name) = name.filter(|_| !pruning.dry_run) {
-        records::renew(location, name, Some(cutoff), cutoff)?;
+        registrations::renew(location, name, Some(cutoff), cutoff)?;
     }
-    let cutoff = records::lowest(location, cutoff, name, true)?;
+    let cutoff = registrations::lowest(location, cutoff, name, true)?;
     let doomed = directory.preceding(cutoff.position, || true)?;
     if pruning.dry_run {
         return Ok(doomed.iter().map(|(_, name)| path_of(location, name)).collect());
     }
     match directory.remove(&doomed)? {
         0 => Ok(Vec::new()),
-        count => Err(NotPruned::Unremoved { count }),
+        count => Err(PruneError::NotRemoved { count }),
     }
 }
 
@@ -99,8 +115,8 @@ fn cutoff(options: &Options, requested: SegmentName, numbering: Numbering) -> Op
     };
     let Some(restart) = SegmentName::parse(restart_file.as_bytes()) else {
         warn!(
-            "RESTARTWALFILE {restart_file:?} is no name of a segment, nothing is pruned: \
-             expected what the server gives as %r"
+            "RESTARTWALFILE {restart_file:?}: not the name of a segment, \
+             expected what the server gives as %r; nothing is pruned"
         );
         return None;
     };
@@ -115,8 +131,8 @@ struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// Refuses a directory that a server writes its own WAL to; `destination` is what this one restores to.
-    fn open(location: &'a Path, destination: Option<&Path>) -> Result<Self, NotPruned> {
+    /// Refuses the WAL directory of a server; `restores_to` is the one that this server restores to.
+    fn open(location: &'a Path, restores_to: Option<&Path>) -> Result<Self, PruneError> {
         let unlisted = |error| unlisted(location, error);
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let open = Dir::open(location, flags, Mode::empty()).map_err(unlisted)?;
@@ -125,9 +141,11 @@ impl<'a> Directory<'a> {
             fs::metadata(path)
                 .is_ok_and(|it| (it.dev(), it.ino()) == (opened.st_dev, opened.st_ino))
         };
-        let wal = server::WAL_DIRECTORIES.map(Path::new);
-        if destination.into_iter().chain(wal).any(is_it) || server::is_wal_directory(location) {
-            return Err(NotPruned::ServersOwn { location: location.to_owned() });
+        let wal = WAL_DIRECTORIES.map(Path::new);
+        if restores_to.into_iter().chain(wal).any(is_it)
+            || data_directory::is_wal_directory(location)
+        {
+            return Err(PruneError::WalDirectory { location: location.to_owned() });
         }
         Ok(Self { location, open })
     }
@@ -143,10 +161,10 @@ impl<'a> Directory<'a> {
         &mut self,
         cutoff: Position,
         has_last: impl Fn() -> bool,
-    ) -> Result<Vec<(Position, CString)>, NotPruned> {
+    ) -> Result<Vec<(Position, CString)>, PruneError> {
         let mut found = Vec::new();
         for (count, entry) in self.open.iter().enumerate() {
-            if count == GLANCE && found.is_empty() && !has_last() {
+            if count == SCAN_LIMIT && found.is_empty() && !has_last() {
                 break;
             }
             let entry = entry.map_err(|error| unlisted(self.location, error))?;
@@ -156,7 +174,10 @@ impl<'a> Directory<'a> {
             };
             let may_be_link = matches!(entry.file_type(), Some(Type::Symlink) | None);
             if may_be_link && is_link_to_directory(&path_of(self.location, name)) {
-                warn!("{:?} leads to a directory, it is not removed", path_of(self.location, name));
+                warn!(
+                    "{:?} is a symbolic link to a directory and is not removed",
+                    path_of(self.location, name)
+                );
                 continue;
             }
             found.push((position, name.to_owned()));
@@ -165,19 +186,24 @@ impl<'a> Directory<'a> {
         Ok(found)
     }
 
-    /// Removes them, and returns how many could not be.
-    fn remove(&self, doomed: &[(Position, CString)]) -> Result<usize, NotPruned> {
+    /// Removes them, and returns how many could not be. Where permissions are missing, the first file speaks for all.
+    fn remove(&self, doomed: &[(Position, CString)]) -> Result<usize, PruneError> {
         let mut left: usize = 0;
+        let mut was_forbidden = false;
         for (_, name) in doomed {
             let path = || path_of(self.location, name);
             match unlinkat(&self.open, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
                 Ok(()) => debug!("removed {:?}", path()),
                 Err(Errno::ENOENT) => {}
                 Err(error @ Errno::EROFS) => {
-                    return Err(NotPruned::ReadOnly { path: path(), source: error.into() });
+                    return Err(PruneError::ReadOnly { path: path(), source: error.into() });
                 }
                 Err(error) => {
-                    warn!("could not remove {:?}: {}", path(), io::Error::from(error));
+                    let is_forbidden = matches!(error, Errno::EACCES | Errno::EPERM);
+                    if !(is_forbidden && was_forbidden) {
+                        warn!("could not remove {:?}: {}", path(), io::Error::from(error));
+                    }
+                    was_forbidden |= is_forbidden;
                     left = left.saturating_add(1);
                 }
             }
@@ -211,8 +237,8 @@ fn path_of(location: &Path, name: &CStr) -> PathBuf {
     location.join(OsStr::from_bytes(name.to_bytes()))
 }
 
-fn unlisted(location: &Path, error: Errno) -> NotPruned {
-    NotPruned::Unlisted { path: location.to_owned(), source: error.into() }
+fn unlisted(location: &Path, error: Errno) -> PruneError {
+    PruneError::ListDirectory { path: location.to_owned(), source: error.into() }
 }
 
 #[cfg(test)]

@@ -4,16 +4,29 @@
 //! instant leaves nothing behind. It need not be synced: the server does that when it renames the file into place.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, copy_file_range};
+use log::debug;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, copy_file_range, fallocate};
 use nix::unistd::linkat;
 
-use crate::archive::Source;
+use crate::archive::Unavailable;
+use crate::clone;
+use crate::decision::Finding;
 use crate::error::Failure;
+use crate::file_system::{directory_of, remove_if_there};
+use crate::mapping;
+use crate::obstacle::Obstacle;
+use crate::options::{Options, Verify};
+use crate::partial::Partial;
+use crate::source::{Reason, Rejected, Source};
+use crate::verification::{self, Copy};
+use crate::wal::name::WalName;
+use crate::wal::records::Stop;
 
 /// The server makes its own files 0600, or 0640 in a cluster with group access, and sets the umask accordingly.
 const MODE: u32 = 0o640;
@@ -21,52 +34,129 @@ const OWNER_MAY_READ_AND_WRITE: u32 = 0o600;
 const BUFFER: usize = 1 << 16;
 
 /// A whole copy that nobody can see yet. Dropped, it is gone.
-pub struct Staged<'a> {
+struct Staged<'a> {
     destination: &'a Path,
     file: File,
     /// The name that it has meanwhile, where the file system has no files without one.
     name: Option<PathBuf>,
 }
 
-/// Which side of a copy failed.
-pub enum CopyError {
-    /// The archive.
-    Source(io::Error),
-    /// The archive's file was written to meanwhile.
-    Changed,
-    /// The destination.
-    Destination(Failure),
+/// How much of a segment must be good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it, as far as a server reads.
+    Whole,
+    /// Its beginning.
+    Part,
+}
+
+/// What came of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// It is at its destination.
+    Whole,
+    /// It is at its destination, and a server will stop in it.
+    Part(Stop),
+    /// A server would stop in it, so it was dropped.
+    NotYet(Stop),
+    /// It was dropped because something else was asked for meanwhile.
+    Withdrawn,
+}
+
+/// Puts `source` at its destination, in place of whatever is there, unless it is not good to that `extent`, or
+/// `is_withdrawn` once the copy is made.
+///
+/// # Errors
+/// The archive or our own side failed, or the source was written to meanwhile.
+pub fn restore(
+    source: &Source,
+    options: &Options,
+    extent: Extent,
+    is_withdrawn: impl FnOnce() -> bool,
+) -> Result<Restored, Obstacle> {
+    let destination = &options.destination;
+    debug!("copying {:?}, {} bytes", source.path, source.length);
+    let staged = stage(source, destination)?;
+    let stop = staged.stop(source, options)?;
+    if let (Some(stop), Extent::Whole) = (stop, extent) {
+        return Ok(Restored::NotYet(stop));
+    }
+    if is_withdrawn() {
+        return Ok(Restored::Withdrawn);
+    }
+    staged.publish()?;
+    debug!("restored {destination:?}");
+    Ok(stop.map_or(Restored::Whole, Restored::Part))
+}
+
+/// Puts what has been received of a segment at its destination, with zeros behind it that take no space, unless
+/// `is_withdrawn` once that is written.
+///
+/// # Errors
+/// Our own side failed.
+pub fn restore_partial(
+    partial: &Partial,
+    options: &Options,
+    is_withdrawn: impl FnOnce() -> bool,
+) -> Result<Finding, Obstacle> {
+    let Partial { path, bytes, segment_size, end, .. } = partial;
+    let destination = &options.destination;
+    debug!("copying the valid part of {path:?}, {} bytes, up to {end}", bytes.len());
+    let failed = |error| Obstacle::Failed(failure(error, destination, *segment_size));
+    let staged = Staged::create(destination).map_err(failed)?;
+    (&staged.file)
+        .write_all(bytes)
+        .and_then(|()| staged.file.set_len(*segment_size))
+        .map_err(failed)?;
+    if is_withdrawn() {
+        return Ok(Finding::Withdrawn);
+    }
+    staged.publish()?;
+    debug!("restored {destination:?}");
+    Ok(Finding::Restored)
 }
 
 /// Copies `source` to where it is one step away from being `destination`.
-///
-/// # Errors
-/// The side that failed, and how.
-pub fn stage<'a>(source: &Source, destination: &'a Path) -> Result<Staged<'a>, CopyError> {
-    let on_our_side = |error| CopyError::Destination(failure(error, destination, source.length));
-    let staged = Staged::create(destination).map_err(on_our_side)?;
-    let in_kernel = copy_in_kernel(source, &staged.file);
-    copy_by_hand(source, &staged.file, in_kernel).map_err(|error| match error {
-        Side::Source(error) => CopyError::Source(error),
-        Side::SourceEnded => CopyError::Changed,
-        Side::Destination(error) => on_our_side(error),
-    })?;
+fn stage<'a>(source: &Source, destination: &'a Path) -> Result<Staged<'a>, Obstacle> {
+    let failed = |error| Obstacle::Failed(failure(error, destination, source.length));
+    let staged = Staged::create(destination).map_err(failed)?;
+    if !clone::share_blocks(&source.file, &staged.file) {
+        reserve(&staged.file, source.length).map_err(failed)?;
+        let copied = copy_in_kernel(&source.file, &staged.file, source.length);
+        copy_by_hand(source, &staged.file, copied, failed)?;
+    }
     match source.is_unchanged() {
         Ok(true) => Ok(staged),
-        Ok(false) => Err(CopyError::Changed),
-        Err(error) => Err(CopyError::Source(error)),
+        Ok(false) => Err(changed(source)),
+        Err(error) => Err(unavailable(source, error)),
     }
 }
 
 impl<'a> Staged<'a> {
-    /// Gives the copy its name, in place of whatever has it.
-    ///
-    /// # Errors
-    /// The name cannot be had: the destination is a directory, or its directory may not be written to.
-    pub fn publish(mut self) -> Result<(), Failure> {
+    /// Returns where a server would stop in the copy of a segment, if it would and that was to be found out.
+    fn stop(&self, source: &Source, options: &Options) -> Result<Option<Stop>, Obstacle> {
+        let (Some(header), WalName::Segment(segment), Verify::Records) =
+            (source.header, options.requested, options.verify)
+        else {
+            return Ok(None);
+        };
+        let length = usize::try_from(source.length).unwrap_or(usize::MAX);
+        // A file without a name is nobody else's.
+        let read = if self.name.is_none() { mapping::map } else { mapping::read };
+        let contents = read(&self.file, length).map_err(|source| {
+            let path = self.destination.to_owned();
+            Obstacle::Failed(Failure::Read { path, source })
+        })?;
+        let copy = Copy { segment, header, contents: &contents };
+        Ok(verification::stop(&copy, directory_of(self.destination)))
+    }
+
+    /// Gives the copy its name, in place of whatever has it. That fails where the destination is a directory, or its
+    /// directory may not be written to.
+    fn publish(mut self) -> Result<(), Obstacle> {
         let destination = self.destination;
         let length = self.file.metadata().map_or(0, |metadata| metadata.len());
-        self.rename().map_err(|error| failure(error, destination, length))
+        self.rename(length).map_err(|error| Obstacle::Failed(failure(error, destination, length)))
     }
 
     fn create(destination: &'a Path) -> io::Result<Self> {
@@ -79,15 +169,12 @@ impl<'a> Staged<'a> {
     }
 
     fn nameless(destination: &'a Path) -> io::Result<Self> {
-        let directory = match destination.parent() {
-            Some(directory) if directory != Path::new("") => directory,
-            _ => Path::new("."),
-        };
         let file = OpenOptions::new()
+            .read(true)
             .write(true)
             .mode(MODE)
             .custom_flags(OFlag::O_TMPFILE.bits())
-            .open(directory)?;
+            .open(directory_of(destination))?;
         // Without /proc the file could never get its name.
         fs::symlink_metadata(by_descriptor(&file))?;
         Ok(Self { destination, file, name: None })
@@ -100,22 +187,35 @@ impl<'a> Staged<'a> {
         name.push(".pg_standby");
         let name = PathBuf::from(name);
         remove_if_there(&name)?;
-        let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&name)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(&name)?;
         Ok(Self { destination, file, name: Some(name) })
     }
 
-    fn rename(&mut self) -> io::Result<()> {
+    fn rename(&mut self, length: u64) -> io::Result<()> {
+        if self.name.is_none() {
+            remove_if_there(self.destination)?;
+            let descriptor = by_descriptor(&self.file);
+            let follow = AtFlags::AT_SYMLINK_FOLLOW;
+            if linkat(AT_FDCWD, &descriptor, AT_FDCWD, self.destination, follow).is_ok() {
+                return Ok(());
+            }
+            // Where a nameless file can be had, and cannot be given a name, one that has a name does as well.
+            let mut named = Self::named(self.destination)?;
+            if copy_in_kernel(&self.file, &named.file, length) < length {
+                let mut whole = &self.file;
+                whole.rewind()?;
+                named.file.rewind()?;
+                io::copy(&mut whole, &mut named.file)?;
+            }
+            *self = named;
+        }
         if let Some(name) = &self.name {
             // A network file system may take every write and tell only now that there was no room for it.
             self.file.sync_data()?;
             fs::rename(name, self.destination)?;
             self.name = None;
-            return Ok(());
         }
-        remove_if_there(self.destination)?;
-        let descriptor = by_descriptor(&self.file);
-        let follow = AtFlags::AT_SYMLINK_FOLLOW;
-        linkat(AT_FDCWD, &descriptor, AT_FDCWD, self.destination, follow)?;
         Ok(())
     }
 }
@@ -128,63 +228,75 @@ impl Drop for Staged<'_> {
     }
 }
 
-enum Side {
-    Source(io::Error),
-    SourceEnded,
-    Destination(io::Error),
+/// Has the file system find space for the copy before it is written, which makes the rename that the server does cheaper
+/// by half. A file system that cannot do that finds it later.
+fn reserve(file: &File, length: u64) -> io::Result<()> {
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    match fallocate(file, FallocateFlags::empty(), 0, length) {
+        Err(full @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG)) => Err(full.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Copies as much as the kernel does without a buffer of ours, sharing blocks where the file system can; returns how
 /// many bytes that was. Errors are left to [`copy_by_hand`], which can tell the two sides apart.
-fn copy_in_kernel(source: &Source, to: &File) -> u64 {
+fn copy_in_kernel(from: &File, to: &File, length: u64) -> u64 {
     let mut copied: i64 = 0;
     loop {
         let done = u64::try_from(copied).unwrap_or(0);
-        let rest = usize::try_from(source.length.saturating_sub(done)).unwrap_or(usize::MAX);
+        let rest = usize::try_from(length.saturating_sub(done)).unwrap_or(usize::MAX);
         if rest == 0 {
             return done;
         }
-        if !copy_file_range(&source.file, Some(&mut copied), to, None, rest).is_ok_and(|n| n > 0) {
+        if !copy_file_range(from, Some(&mut copied), to, None, rest).is_ok_and(|n| n > 0) {
             return done;
         }
     }
 }
 
-fn copy_by_hand(source: &Source, mut to: &File, from: u64) -> Result<(), Side> {
-    if from >= source.length {
+/// Copies what is left, `copied` bytes being done; `failed` makes the error of the destination's side.
+fn copy_by_hand(
+    source: &Source,
+    mut to: &File,
+    mut copied: u64,
+    failed: impl Fn(io::Error) -> Obstacle,
+) -> Result<(), Obstacle> {
+    if copied >= source.length {
         return Ok(());
     }
     let mut buffer = vec![0; BUFFER];
-    let mut copied = from;
     while copied < source.length {
         let rest = usize::try_from(source.length.saturating_sub(copied)).unwrap_or(usize::MAX);
         let Some(buffer) = buffer.get_mut(..rest.min(BUFFER)) else {
             break;
         };
         let count = match source.file.read_at(buffer, copied) {
-            Ok(0) => return Err(Side::SourceEnded),
+            Ok(0) => return Err(changed(source)),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Side::Source(error)),
+            Err(error) => return Err(unavailable(source, error)),
         };
-        to.write_all(buffer.get(..count).unwrap_or_default()).map_err(Side::Destination)?;
+        to.write_all(buffer.get(..count).unwrap_or_default()).map_err(&failed)?;
         copied = copied.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
     }
     Ok(())
 }
 
-fn failure(source: io::Error, destination: &Path, needed: u64) -> Failure {
-    let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    let free = || fs2::available_space(destination.parent()?).ok();
-    let space = if full { free().map(|free| (needed, free)) } else { None };
-    Failure { destination: destination.to_owned(), source, space }
+fn unavailable(source: &Source, error: io::Error) -> Obstacle {
+    let path = source.path.clone();
+    Obstacle::Unavailable(Unavailable { path, source: error, no_such_location: false })
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+fn changed(source: &Source) -> Obstacle {
+    Obstacle::Rejected(Rejected { path: source.path.clone(), reason: Reason::Changed })
+}
+
+fn failure(source: io::Error, destination: &Path, needed: u64) -> Failure {
+    let is_full =
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let free = || fs2::available_space(directory_of(destination)).ok();
+    let space = if is_full { free().map(|free| (needed, free)) } else { None };
+    Failure::Write { destination: destination.to_owned(), source, space }
 }
 
 fn by_descriptor(file: &File) -> PathBuf {

@@ -1,6 +1,7 @@
 //! Signals: which have arrived, a file descriptor that wakes a `poll` when one does, and dying by one.
-//! What a signal means for recovery is `failover`'s to say.
+//! What a signal means for recovery is decided in `failover`.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -10,6 +11,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::{SIGINT, SIGIO, SIGQUIT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::low_level::emulate_default_handler;
 use signal_hook::{flag, low_level::pipe};
+
+/// A signal that asks for failover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailoverSignal {
+    /// SIGUSR1.
+    Usr1,
+    /// SIGINT, as in old versions of the C program: deprecated.
+    Int,
+}
+
+impl fmt::Display for FailoverSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usr1 => write!(f, "SIGUSR1"),
+            Self::Int => write!(f, "SIGINT"),
+        }
+    }
+}
 
 /// The signals that have arrived since [`Signals::listen`].
 pub struct Signals {
@@ -21,11 +40,11 @@ pub struct Signals {
 
 impl Signals {
     /// Starts to listen for SIGUSR1, SIGINT and SIGQUIT, whatever the server left as their actions, and keeps two others
-    /// from killing the program: SIGXFSZ, as a file that may not grow is an error of the copy, and SIGIO, with which a
-    /// lease ends.
+    /// from killing the program: SIGXFSZ, because a file that may not grow is an error of the copy, and SIGIO, which the
+    /// kernel sends when it wants a lease back.
     ///
     /// # Errors
-    /// No file descriptor or no handler could be had.
+    /// No file descriptor is left, or a handler cannot be installed.
     pub fn listen() -> io::Result<Self> {
         let (wakeup, waker) = UnixStream::pair()?;
         wakeup.set_nonblocking(true)?;
@@ -45,25 +64,25 @@ impl Signals {
         })
     }
 
-    /// SIGUSR1 has arrived.
+    /// Returns the signal that asks for failover, if one has arrived.
     #[must_use]
-    pub fn usr1(&self) -> bool {
-        self.usr1.load(Ordering::Relaxed)
+    pub fn failover(&self) -> Option<FailoverSignal> {
+        if self.usr1.load(Ordering::Relaxed) {
+            Some(FailoverSignal::Usr1)
+        } else if self.int.load(Ordering::Relaxed) {
+            Some(FailoverSignal::Int)
+        } else {
+            None
+        }
     }
 
-    /// SIGINT has arrived.
-    #[must_use]
-    pub fn int(&self) -> bool {
-        self.int.load(Ordering::Relaxed)
-    }
-
-    /// SIGQUIT has arrived.
+    /// Returns whether SIGQUIT has arrived.
     #[must_use]
     pub fn quit(&self) -> bool {
         self.quit.load(Ordering::Relaxed)
     }
 
-    /// Forgets the wake-ups so far, and tells whether there were any; which signals have arrived stays known.
+    /// Forgets the wake-ups so far and returns whether there were any; which signals have arrived stays known.
     pub fn drain(&self) -> bool {
         let mut bytes = [0; 64];
         let mut woken = false;
@@ -75,7 +94,7 @@ impl Signals {
 }
 
 impl AsFd for Signals {
-    /// Readable from a signal on until the next [`Signals::drain`].
+    /// Readable after a signal, until the next [`Signals::drain`].
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wakeup.as_fd()
     }
@@ -93,6 +112,6 @@ pub fn die_by_sigint() -> ! {
 
 fn die_by(signal: i32) -> ! {
     let _ = emulate_default_handler(signal);
-    // Should the kernel not have it: SIGABRT stops the server as well, and promotes nothing.
+    // If that fails: SIGABRT stops the server as well, without promoting.
     std::process::abort()
 }

@@ -1,295 +1,153 @@
-//! The loop: the order of the checks, and nothing else.
+//! The loop: look, ask for a decision, act, sleep. Why is decided in `decision`, and said in `obstacle` and `ending`.
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::Instant;
 
-use log::{debug, error, info, warn};
-
-use crate::archive::{Reason, Unfit};
-use crate::attempt::{self, Attempts, Tried};
-use crate::cli::Options;
-use crate::error::Error;
-use crate::failover::{By, Failover, Request};
+use crate::archive::Archive;
+use crate::caller::Caller;
+use crate::data_directory;
+use crate::decision::{Clocks, Decision, Ending, Finding, Mode, Situation, decide};
+use crate::ending::{self, Closing};
+use crate::failover::{Failover, Request};
+use crate::obstacle::{Obstacle, Reporter};
+use crate::options::Options;
 use crate::outcome::Outcome;
-use crate::prune;
-use crate::server::{self, Postmaster};
+use crate::restore::{self, Extent, Restored};
+use crate::search::Search;
 use crate::signals::Signals;
-use crate::wait::{Tries, Wait};
-use crate::wal::header::Flaw;
-use crate::wal::name::{Numbering, SegmentName, WalName};
+use crate::source::Source;
+use crate::wait::Wait;
+use crate::wal::name::WalName;
 
 /// One request of the server, from the first look to the outcome.
 pub struct Standby<'a> {
     options: &'a Options,
-    signals: &'a Signals,
-    attempts: Attempts<'a>,
+    caller: Caller<'a>,
     failover: Failover<'a>,
-    postmaster: Option<Postmaster>,
+    archive: &'a Archive<'a>,
+    search: Search<'a>,
+    mode: Mode,
+    clocks: Clocks,
+    reporter: Reporter<'a>,
     wait: Wait<'a>,
-    started: Instant,
-    /// Looks that a smart failover gives an archive that does not answer.
-    looks: Tries,
-    /// Since when a smart failover has had a segment that was all but ready.
-    hoping_since: Option<Instant>,
+}
+
+/// What one turn of the loop has brought.
+#[derive(Default)]
+struct Turn {
+    request: Option<Request>,
+    finding: Finding,
+    source: Option<Source>,
+    obstacle: Option<Obstacle>,
 }
 
 impl<'a> Standby<'a> {
-    /// Takes in what the data directory says at the start.
+    /// Reads from the data directory which server asks, before anything else.
     #[must_use]
-    pub fn new(options: &'a Options, signals: &'a Signals) -> Self {
-        let watched = [Some(options.archive_location.join(options.requested.to_string()))]
-            .into_iter()
-            .chain([options.trigger_file.clone(), server::promotion_place().map(PathBuf::from)])
-            .flatten();
+    pub fn new(options: &'a Options, archive: &'a Archive<'a>, signals: &'a Signals) -> Self {
+        let is_in_standby_mode = data_directory::is_in_standby_mode();
+        let search = Search::new(options, archive, is_in_standby_mode);
+        let failover = Failover::new(signals, options.trigger_file.as_deref());
+        let files = search.files().chain(failover.files());
         Self {
             options,
-            signals,
-            attempts: Attempts::new(options),
-            failover: Failover::new(signals, options.trigger_file.as_deref()),
-            postmaster: Postmaster::here(),
-            wait: Wait::new(signals, watched),
-            started: Instant::now(),
-            looks: Tries::new(options.sleep_time, options.max_retries),
-            hoping_since: None,
-        }
-    }
-
-    /// Restores the requested file, or finds out that it is not to be had.
-    ///
-    /// # Errors
-    /// There is no archive, or the destination cannot be written.
-    pub fn run(mut self) -> Result<Outcome, Error> {
-        if let Some(source) = self.attempts.archive.missing() {
-            if self.failover.asked().is_none() && self.failover.settles_at().is_none() {
-                let location = self.options.archive_location.clone();
-                return Err(Error::NoArchive { location, source });
-            }
-        }
-        match self.options.requested {
-            WalName::Segment(segment) => self.wait_for(segment),
-            _ => self.look_for(),
-        }
-    }
-
-    fn wait_for(&mut self, segment: SegmentName) -> Result<Outcome, Error> {
-        loop {
-            if let Some(end) = self.must_leave() {
-                return Ok(end);
-            }
-            let request = self.failover.asked();
-            match &request {
-                Some(Request::Fast(by)) => return Ok(fast_failover(by, segment)),
-                Some(Request::SmartBefore(first, by)) if segment.position >= *first => {
-                    info!(
-                        "{segment} is refused, failover was asked for by {by}, which says so: \
-                         remove it if no failover is meant"
-                    );
-                    return Ok(Outcome::NotThere);
-                }
-                _ => {}
-            }
-            let tried = self.attempt()?;
-            match &tried {
-                Tried::Restored(numbering) => return Ok(self.prune_behind(segment, *numbering)),
-                Tried::Absent if self.attempts.archive.can_never_hold(segment) => {
-                    debug!("{segment} cannot exist: its timeline began after it");
-                    return Ok(Outcome::NotThere);
-                }
-                Tried::NotReady(unfit) if self.ends_classically(unfit) => {
-                    error!("{unfit}; the server takes that for the end of WAL");
-                    return Ok(Outcome::ClassicTooLong);
-                }
-                _ => {}
-            }
-            match (&request, &tried) {
-                (_, Tried::Undone) => {}
-                (Some(Request::Smart(_)), Tried::Unavailable(_)) if self.look_again() => {
-                    self.attempts.say(&tried);
-                }
-                (Some(Request::Smart(_)), Tried::NotReady(unfit)) if self.can_hope_for(unfit) => {}
-                (Some(Request::Smart(by)), _) => {
-                    if matches!(tried, Tried::Unavailable(_)) {
-                        Failover::use_up(by, segment);
-                    }
-                    return Ok(self.smart_failover(by, segment, &tried));
-                }
-                (Some(Request::SmartBefore(_, by)), _) => {
-                    return Ok(self.smart_failover(by, segment, &tried));
-                }
-                _ if self.looks_once() => {
-                    attempt::complain(&tried);
-                    return Ok(Outcome::NotThere);
-                }
-                _ if self.has_waited_enough() => {
-                    attempt::complain(&tried);
-                    self.hand_back(segment);
-                    return Ok(Outcome::NotThere);
-                }
-                _ => self.attempts.say(&tried),
-            }
-            self.pause();
-        }
-    }
-
-    /// History and backup history files are never waited for. Only an archive that does not answer is: a false "not
-    /// there" would make the server choose a wrong timeline.
-    fn look_for(&mut self) -> Result<Outcome, Error> {
-        loop {
-            if let Some(end) = self.must_leave() {
-                return Ok(end);
-            }
-            let tried = self.attempt()?;
-            match tried {
-                Tried::Restored(_) => return Ok(Outcome::Done),
-                Tried::Absent => {
-                    self.warn_of_prefetching();
-                    return Ok(Outcome::NotThere);
-                }
-                Tried::Undone => {}
-                Tried::NotReady(_) | Tried::Unavailable(_) => {
-                    let given_up = self.looks_once() || self.has_waited_enough();
-                    if given_up || self.failover.asked().is_some() {
-                        attempt::complain(&tried);
-                        let name = self.options.requested;
-                        warn!("{name} is taken for absent, though the archive could not tell");
-                        return Ok(Outcome::NotThere);
-                    }
-                    self.attempts.say(&tried);
-                }
-            }
-            self.pause();
-        }
-    }
-
-    /// Said once, at the start of recovery: that is when a server looks for a timeline that is not there.
-    fn warn_of_prefetching(&self) {
-        if matches!(self.options.requested, WalName::History(_)) && server::will_prefetch() {
-            warn!(
-                "recovery_prefetch is not off in this data directory: the server holds the last records of each \
-                 segment back until the next one comes; set recovery_prefetch = off"
-            );
-        }
-    }
-
-    /// The C program gave up on a segment that is too long.
-    fn ends_classically(&self, unfit: &Unfit) -> bool {
-        self.options.classic_statuses && matches!(unfit.reason, Reason::Flaw(Flaw::TooLong { .. }))
-    }
-
-    /// The maximum wait time is over. In standby mode that ends a poll, elsewhere recovery.
-    fn hand_back(&self, segment: SegmentName) {
-        let seconds = self.options.max_wait_time.unwrap_or_default().as_secs();
-        if server::is_in_standby_mode() {
-            debug!("{segment} has not come within {seconds} s, the server will ask again");
-        } else {
-            info!(
-                "fast failover: {segment} has not come within {seconds} s, recovery ends before it"
-            );
-        }
-    }
-
-    /// SIGQUIT, or nobody left to work for.
-    fn must_leave(&self) -> Option<Outcome> {
-        if self.signals.quit() {
-            return Some(Outcome::Interrupted);
-        }
-        let postmaster = self.postmaster.filter(|postmaster| postmaster.is_gone())?;
-        warn!(
-            "the server that asked (PID {}) is gone: nothing more is done for it",
-            postmaster.pid()
-        );
-        Some(Outcome::Terminated)
-    }
-
-    fn attempt(&mut self) -> Result<Tried, Error> {
-        let is_segment = matches!(self.options.requested, WalName::Segment(_));
-        self.attempts.make(|| {
-            let refused = is_segment && self.failover.signalled().is_some();
-            refused || self.signals.quit() || self.postmaster.is_some_and(Postmaster::is_gone)
-        })
-    }
-
-    fn prune_behind(&self, segment: SegmentName, numbering: Option<Numbering>) -> Outcome {
-        let options = self.options;
-        if options.is_for_pg_rewind() || self.attempts.archive.lacks_required_file().is_some() {
-            return Outcome::Done;
-        }
-        let pruned = numbering.map_or(Ok(()), |numbers| prune::behind(segment, numbers, options));
-        if let Err(why) = pruned {
-            warn!("{why}; nothing is pruned");
-        }
-        // Removing many files takes long enough for an operator to ask meanwhile, and nobody would hear it later.
-        match self.failover.signalled() {
-            Some(Request::Fast(by)) if fs::remove_file(&options.destination).is_ok() => {
-                fast_failover(&by, segment)
-            }
-            _ => Outcome::Done,
-        }
-    }
-
-    fn smart_failover(&self, by: &By, segment: SegmentName, tried: &Tried) -> Outcome {
-        match tried {
-            Tried::Unavailable(unavailable) => {
-                warn!("{unavailable}; failover goes on without what may be in the archive");
-            }
-            Tried::NotReady(unfit) => warn!("{unfit}; failover goes on without it"),
-            _ => {}
-        }
-        match self.attempts.archive.count_behind(segment) {
-            0 => {}
-            count => warn!(
-                "{segment} is missing, so {count} later segments in the archive are not replayed"
+            caller: Caller::new(signals),
+            archive,
+            mode: Mode::of(options, is_in_standby_mode),
+            clocks: Clocks::new(
+                Instant::now(),
+                options,
+                is_in_standby_mode && search.server_has_it(),
             ),
+            reporter: Reporter::new(options),
+            failover,
+            search,
+            wait: Wait::new(signals, files, options.polling_interval),
         }
-        info!("smart failover, asked for by {by}: recovery ends before {segment}");
-        Outcome::NotThere
     }
 
-    /// The segment is whole but for a writer that has not let go of it, or did so only during the copy; that is given one
-    /// sleep time to change.
-    fn can_hope_for(&mut self, unfit: &Unfit) -> bool {
-        let since = *self.hoping_since.get_or_insert_with(Instant::now);
-        let is_written = matches!(unfit.reason, Reason::Held | Reason::Changed);
-        is_written && since.elapsed() < self.options.sleep_time
+    /// Restores the requested file, or finds out that it is not available.
+    #[must_use]
+    pub fn run(mut self) -> Outcome {
+        loop {
+            let mut turn = Turn { request: self.failover.request(), ..Turn::default() };
+            match self.take(&mut turn) {
+                Decision::End(ending) => return self.end(ending, turn),
+                Decision::Wait(until) => {
+                    turn.obstacle.iter().for_each(|obstacle| self.reporter.report(obstacle));
+                    self.wait.until(until);
+                }
+                Decision::Look | Decision::Restore | Decision::RestorePart => {}
+            }
+        }
     }
 
-    /// A pause of the looks that are left to a smart failover is on, or another one begins. An archive that has to be
-    /// mounted is looked for without end.
-    fn look_again(&mut self) -> bool {
-        self.options.required_file.is_some() || !self.looks.is_due() || self.looks.another()
+    /// Looks and restores for as long as the decision says so; returns the first other decision.
+    fn take(&mut self, turn: &mut Turn) -> Decision {
+        let must_leave = self.caller.must_leave();
+        loop {
+            let now = Instant::now();
+            self.clocks.record(turn.finding, turn.request.as_ref(), now);
+            let decision = decide(&Situation {
+                requested: self.options.requested.into(),
+                mode: self.mode,
+                must_leave,
+                request: turn.request.as_ref(),
+                finding: turn.finding,
+                clocks: &self.clocks,
+                now,
+                changes_at: [self.search.trusted_at(), self.failover.settles_at()],
+            });
+            let result = match (decision, &turn.source) {
+                (Decision::Look, _) => self.search.look(turn.request.as_ref()).map(|source| {
+                    turn.source = Some(source);
+                    Finding::Ready
+                }),
+                (Decision::Restore, Some(source)) => self.restore(source, Extent::Whole),
+                (Decision::RestorePart, _) => self.restore_part(turn),
+                _ => return decision,
+            };
+            turn.finding =
+                result.unwrap_or_else(|obstacle| turn.obstacle.insert(obstacle).finding());
+        }
     }
 
-    /// `--no-wait`, or `pg_rewind`, which takes "not there" for an error of its own.
-    fn looks_once(&self) -> bool {
-        self.options.no_wait || self.options.is_for_pg_rewind()
+    fn restore(&mut self, source: &Source, extent: Extent) -> Result<Finding, Obstacle> {
+        match restore::restore(source, self.options, extent, || self.is_withdrawn())? {
+            Restored::Withdrawn => return Ok(Finding::Withdrawn),
+            Restored::NotYet(stop) => return Err(self.search.ends_early(source, stop)),
+            Restored::Whole => {}
+            Restored::Part(stop) => ending::warn_of_early_end(&source.path, stop),
+        }
+        self.reporter.clear(&source.path);
+        Ok(Finding::Restored)
     }
 
-    fn has_waited_enough(&self) -> bool {
-        self.options.max_wait_time.is_some_and(|time| self.started.elapsed() >= time)
+    /// Restores what has been received of a segment, or what can be read of one.
+    fn restore_part(&mut self, turn: &mut Turn) -> Result<Finding, Obstacle> {
+        let Some(Obstacle::Partial(received)) = &turn.obstacle else {
+            let source = self.search.look_for_part()?;
+            let finding = self.restore(&source, Extent::Part);
+            turn.source = Some(source);
+            return finding;
+        };
+        match &received.partial {
+            Some(it) => restore::restore_partial(it, self.options, || self.is_withdrawn()),
+            None => Ok(Finding::Withdrawn),
+        }
     }
 
-    /// Sleeps until something may have changed, at most one sleeptime.
-    fn pause(&mut self) {
-        let now = Instant::now();
-        let enough = self.options.max_wait_time.and_then(|time| self.started.checked_add(time));
-        let deadline = [
-            now.checked_add(self.options.sleep_time),
-            enough,
-            self.attempts.next_due(),
-            self.looks.due(),
-            self.failover.settles_at(),
-        ];
-        let next = deadline.into_iter().flatten().filter(|deadline| *deadline > now).min();
-        self.wait.until(next.unwrap_or(now));
+    /// Returns whether what has been copied must not be handed over any more.
+    fn is_withdrawn(&self) -> bool {
+        let is_segment = matches!(self.options.requested, WalName::Segment(_));
+        is_segment && self.failover.signalled().is_some() || self.caller.must_leave().is_some()
     }
-}
 
-fn fast_failover(by: &By, segment: SegmentName) -> Outcome {
-    if *by == By::Signal("SIGINT") {
-        warn!("SIGINT as a request for failover is deprecated: send SIGUSR1");
+    fn end(self, ending: Ending, turn: Turn) -> Outcome {
+        let Self { options, archive, failover, .. } = self;
+        let Turn { request, source, obstacle, .. } = turn;
+        let (failed_copies, server) = (self.clocks.failed_copies(), self.caller.pid());
+        let numbering = source.and_then(|source| source.numbering());
+        Closing { options, archive, failover, obstacle, numbering, failed_copies, server }
+            .close(ending, request)
     }
-    Failover::use_up(by, segment);
-    info!("fast failover, asked for by {by}: recovery ends before {segment}");
-    Outcome::NotThere
 }

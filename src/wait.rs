@@ -10,20 +10,23 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::signals::Signals;
 use crate::watch::Watches;
 
-/// How long to trust a file system that cannot tell what others do to it.
-const LONGEST_BLIND: Duration = Duration::from_secs(1);
-
 /// Everything that can wake the program before its time.
 pub struct Wait<'a> {
     signals: &'a Signals,
     watches: Watches,
+    /// How long to trust a file system that cannot tell what others do to it.
+    polling_interval: Duration,
 }
 
 impl<'a> Wait<'a> {
     /// A wait that signals end, and changes to any of `files`.
     #[must_use]
-    pub fn new(signals: &'a Signals, files: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { signals, watches: Watches::on(files) }
+    pub fn new(
+        signals: &'a Signals,
+        files: impl IntoIterator<Item = PathBuf>,
+        polling_interval: Duration,
+    ) -> Self {
+        Self { signals, watches: Watches::on(files), polling_interval }
     }
 
     /// Sleeps until `deadline`, or less where something may have changed: not at all where the files were not watched
@@ -32,7 +35,8 @@ impl<'a> Wait<'a> {
         if self.watches.place() {
             return;
         }
-        let blind = self.watches.miss_some().then(|| Instant::now().checked_add(LONGEST_BLIND));
+        let blind =
+            self.watches.miss_some().then(|| Instant::now().checked_add(self.polling_interval));
         let deadline = blind.flatten().map_or(deadline, |blind| blind.min(deadline));
         loop {
             let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
@@ -50,46 +54,4 @@ impl<'a> Wait<'a> {
 fn timeout(time: Duration) -> PollTimeout {
     let up = time.saturating_add(Duration::from_micros(999));
     PollTimeout::try_from(up).unwrap_or(PollTimeout::MAX)
-}
-
-/// Tries of something that fails, with growing pauses between them: one sleeptime, two, three.
-pub struct Tries {
-    sleep_time: Duration,
-    limit: u32,
-    failed: u32,
-    due: Option<Instant>,
-}
-
-impl Tries {
-    /// One try and `retries` more.
-    #[must_use]
-    pub fn new(sleep_time: Duration, retries: u32) -> Self {
-        Self { sleep_time, limit: retries, failed: 0, due: None }
-    }
-
-    /// The pause since the last failure is over.
-    #[must_use]
-    pub fn is_due(&self) -> bool {
-        self.due.is_none_or(|due| due <= Instant::now())
-    }
-
-    /// A try has failed. True where another one is left, after a pause.
-    pub fn another(&mut self) -> bool {
-        self.failed = self.failed.saturating_add(1);
-        let pause = self.sleep_time.saturating_mul(self.failed);
-        self.due = Instant::now().checked_add(pause);
-        self.failed <= self.limit
-    }
-
-    /// How many have failed.
-    #[must_use]
-    pub fn failed(&self) -> u32 {
-        self.failed
-    }
-
-    /// When the next one is due.
-    #[must_use]
-    pub fn due(&self) -> Option<Instant> {
-        self.due
-    }
 }

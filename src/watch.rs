@@ -13,6 +13,8 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use nix::sys::statfs::{self, FsType, statfs};
 
+use crate::file_system::directory_of;
+
 /// What may happen in a directory: a file appears, is renamed into it, closed by its writer, made readable; or the
 /// directory itself goes away. Writes are left out, or every wait would wake at every write to any file in it.
 const IN_DIRECTORY: AddWatchFlags = AddWatchFlags::IN_CREATE
@@ -67,7 +69,7 @@ impl Watches {
         }
     }
 
-    /// Watches what is not watched yet. True where a watch is new, so that what happened before it has to be looked for
+    /// Watches what is not watched yet. Returns whether a watch is new, so that what happened before it has to be looked for
     /// once more.
     pub fn place(&mut self) -> bool {
         if self.is_refused {
@@ -78,7 +80,7 @@ impl Watches {
             Err(error) => {
                 self.is_refused = true;
                 self.inotify = None;
-                warn!("could not watch for changes: {error}; looking every sleep time instead");
+                warn!("could not watch for changes: {error}; polling instead");
                 false
             }
         }
@@ -103,7 +105,7 @@ impl Watches {
         Ok(is_new)
     }
 
-    /// Something has happened to one of the files since the last call.
+    /// Returns whether something has happened to one of the files since the last call.
     pub fn have_news(&self) -> bool {
         let Some(inotify) = &self.inotify else { return false };
         let mut news = false;
@@ -113,10 +115,11 @@ impl Watches {
         news
     }
 
-    /// Others may change the files without a word from the kernel here.
+    /// Returns whether changes may go unseen: one of the files is on a file system that others change without a word from
+    /// the kernel here, or the kernel has no more watches.
     #[must_use]
     pub fn miss_some(&self) -> bool {
-        self.files.iter().any(|file| file.is_remote)
+        self.is_refused || self.files.iter().any(|file| file.is_remote)
     }
 
     /// Readable when there are events, which need not be news.
@@ -138,14 +141,11 @@ impl Watched {
 
 fn watched(path: &Path) -> Option<Watched> {
     let name = path.file_name()?.to_owned();
-    let directory = match path.parent() {
-        Some(directory) if directory != Path::new("") => directory.to_owned(),
-        _ => PathBuf::from("."),
-    };
+    let directory = directory_of(path).to_owned();
     Some(Watched { directory, name, in_directory: None, to_file: None, is_remote: false })
 }
 
-/// Sets `watch` to the watch that is on `path` now, if there can be one; true where that is a new one.
+/// Sets `watch` to the watch that is on `path` now, if there can be one. Returns whether that is a new one.
 fn watch(
     inotify: &Inotify,
     path: &Path,

@@ -1,4 +1,4 @@
-//! Pruning held against a model: random archives, calls and records, on real directories.
+//! Pruning held against a model: random archives, calls and registrations, on real directories.
 
 #![allow(clippy::arithmetic_side_effects, reason = "a test that panics has failed")]
 
@@ -10,7 +10,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cli::{self, Command};
+use crate::cli;
+use crate::options::Command;
 
 /// A call on a made-up archive.
 #[derive(Clone, Debug)]
@@ -19,8 +20,8 @@ struct Case {
     requested: SegmentName,
     by: By,
     entries: Vec<(String, Kind)>,
-    /// What other standbys have on record, by what is in their files.
-    records: Vec<String>,
+    /// What other standbys have registered, by what is in their files.
+    registrations: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -106,18 +107,25 @@ fn case() -> impl Strategy<Value = Case> {
             2 => (segment(numbering), prop::sample::select(vec!["", ".partial", ".00000028.backup"]))
                 .prop_map(|(segment, form)| By::Alone(format!("{segment}{form}"))),
         ];
-        let record = prop_oneof![
+        let registration = prop_oneof![
             12 => segment(numbering).prop_map(|it| format!("{it}\n")),
             1 => "[0-9A-F]{0,23}",
         ];
-        let records = prop_oneof![3 => vec(record.clone(), 0..1), 1 => vec(record, 1..4)];
-        (requested, by, vec((name(numbering), kind), 0..24), records).prop_map(
-            move |(requested, by, entries, records)| Case { numbering, requested, by, entries, records },
+        let registrations =
+            prop_oneof![3 => vec(registration.clone(), 0..1), 1 => vec(registration, 1..4)];
+        (requested, by, vec((name(numbering), kind), 0..24), registrations).prop_map(
+            move |(requested, by, entries, registrations)| Case {
+                numbering,
+                requested,
+                by,
+                entries,
+                registrations,
+            },
         )
     })
 }
 
-/// What SPEC says in words, told in text: characters 9 to 24 of names, compared as they are.
+/// The rules of pruning, told in text: characters 9 to 24 of names, compared as they are.
 impl Case {
     fn cutoff(&self) -> Option<String> {
         let SegmentName { position: requested, .. } = self.requested;
@@ -142,7 +150,7 @@ impl Case {
         };
         let own = own.filter(|cutoff| *cutoff != "0".repeat(16))?;
         let others: Option<Vec<_>> =
-            self.records.iter().map(|record| record.get(8..24).map(str::to_owned)).collect();
+            self.registrations.iter().map(|it| it.get(8..24).map(str::to_owned)).collect();
         others?.into_iter().chain([own]).min()
     }
 
@@ -173,8 +181,8 @@ impl Case {
                 Kind::LinkToNothing => symlink(below("nothing"), path)?,
             }
         }
-        for (number, record) in self.records.iter().enumerate() {
-            fs::write(archive.join(format!(".pg_standby/{number}")), record)?;
+        for (number, registration) in self.registrations.iter().enumerate() {
+            fs::write(archive.join(format!(".pg_standby/{number}")), registration)?;
         }
         let mut line: Vec<OsString> = vec!["pg_standby".into()];
         let operands = [
@@ -190,8 +198,10 @@ impl Case {
             By::Alone(name) => line.extend(["--prune".into(), archive.clone().into(), name.into()]),
         }
         let done = match cli::parse(line) {
-            Ok(Command::Restore(options)) => behind(self.requested, self.numbering, &options),
-            Ok(Command::Prune(pruning)) => alone(&pruning).map(drop),
+            Ok(Command::Restore(options)) => {
+                remove_behind(self.requested, self.numbering, &options)
+            }
+            Ok(Command::Prune(pruning)) => standalone(&pruning).map(drop),
             other => return Err(TestCaseError::fail(format!("{other:?}"))),
         };
         let mut expected: Vec<_> =

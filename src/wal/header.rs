@@ -1,58 +1,35 @@
-//! The header of a segment's first page: bytes to a checked value, or to the flaw that makes the file unfit.
+//! The header of a segment's first page: bytes to a checked value, or to the flaw that the file has.
 //! Pure: where the bytes come from, and what follows from a flaw, is decided elsewhere.
 //!
 //! The layouts are those of `XLogLongPageHeaderData` in PostgreSQL's `xlog_internal.h`, 8.2 to 18, in the byte
 //! order of the machine.
 
-use std::fmt;
-
+use super::flaw::{Flaw, LONG_HEADER, OLDEST_MAGIC};
+use super::lsn::Lsn;
 use super::name::{Numbering, SegmentName};
 
 /// Bytes to read from the start of a segment; the longest header there is.
 pub const HEADER_SIZE: usize = 40;
 
-const OLDEST_MAGIC: u16 = 0xD05E; // 8.2
 const FIRST_MODERN_MAGIC: u16 = 0xD075; // 9.3
-const LONG_HEADER: u16 = 0x0002;
 const SEGMENT_SIZES: std::ops::RangeInclusive<u32> = 1 << 20..=1 << 30;
 const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 16;
 
 /// What the first page of a segment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// The layout of WAL, which each release writes in its own.
+    pub magic: u16,
     /// The timeline of the first record, which may be earlier than the one in the file's name.
     pub timeline: u32,
-    /// The address of the page, in bytes from the beginning of WAL.
-    pub address: u64,
+    /// The LSN of the page.
+    pub lsn: Lsn,
     /// The cluster that wrote it.
     pub system_identifier: u64,
     /// Segment size and numbering of the server that wrote it.
     pub numbering: Numbering,
-}
-
-/// Why a file is not the segment that its name promises. Sizes in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
-    /// Not even a header.
-    Headerless { found: u64 },
-    /// The first two bytes are no magic of a WAL page.
-    Magic { found: u16 },
-    /// The first page has a short header.
-    ShortHeader { found: u16 },
-    /// The segment size is no power of two from 1 MB to 1 GB.
-    SegmentSize { found: u32 },
-    /// The block size is no power of two from 1 kB to 64 kB.
-    BlockSize { found: u32 },
-    /// The page belongs somewhere else in WAL; `expected` is `None` where the name cannot exist at that segment size.
-    Address { found: u64, expected: Option<u64> },
-    /// The page is of a later timeline than the name, or of none.
-    Timeline { found: u32, expected: u32 },
-    /// The page was written by another cluster.
-    SystemIdentifier { found: u64, expected: u64 },
-    /// The file is shorter than its header says.
-    TooShort { found: u64, expected: u64 },
-    /// The file is longer than its header says.
-    TooLong { found: u64, expected: u64 },
+    /// Size of a page, in bytes.
+    pub block_size: u32,
 }
 
 impl Header {
@@ -61,17 +38,18 @@ impl Header {
     /// # Errors
     /// The first [`Flaw`] that the bytes alone show.
     pub fn parse(page: &[u8]) -> Result<Self, Flaw> {
-        let fields = Fields(page);
-        let headerless = Flaw::Headerless { found: page.len().try_into().unwrap_or(u64::MAX) };
-        let magic = fields.u16_at(0).ok_or(headerless)?;
+        let page = Bytes(page);
+        let no_header = Flaw::NoHeader { found: page.0.len().try_into().unwrap_or(u64::MAX) };
+        let magic = page.u16_at(0).ok_or(no_header)?;
         if magic < OLDEST_MAGIC {
             return Err(Flaw::Magic { found: magic });
         }
-        let modern = magic >= FIRST_MODERN_MAGIC;
-        let (info, timeline, address, system_identifier, segment_size, block_size) =
-            if modern { fields.modern() } else { fields.old() }.ok_or(headerless)?;
-        if info & LONG_HEADER == 0 {
-            return Err(Flaw::ShortHeader { found: info });
+        let is_modern = magic >= FIRST_MODERN_MAGIC;
+        let fields = if is_modern { page.modern_fields() } else { page.old_fields() };
+        let Fields { flags, timeline, lsn, system_identifier, segment_size, block_size } =
+            fields.ok_or(no_header)?;
+        if flags & LONG_HEADER == 0 {
+            return Err(Flaw::ShortHeader { found: flags });
         }
         if !segment_size.is_power_of_two() || !SEGMENT_SIZES.contains(&segment_size) {
             return Err(Flaw::SegmentSize { found: segment_size });
@@ -79,12 +57,12 @@ impl Header {
         if !block_size.is_power_of_two() || !BLOCK_SIZES.contains(&block_size) {
             return Err(Flaw::BlockSize { found: block_size });
         }
-        let numbering = Numbering { segment_size, skips_last: !modern };
-        Ok(Self { timeline, address, system_identifier, numbering })
+        let numbering = Numbering { segment_size, skips_last: !is_modern };
+        Ok(Self { magic, timeline, lsn, system_identifier, numbering, block_size })
     }
 
-    /// Holds the header against the file's name and length, and against the standby's own system identifier where that
-    /// is known.
+    /// Checks the header against the file's name and length, and against the standby's own system identifier if that is
+    /// known.
     ///
     /// # Errors
     /// The first [`Flaw`] found.
@@ -100,9 +78,9 @@ impl Header {
             }
             _ => {}
         }
-        let expected = self.numbering.address(name.position);
-        if expected != Some(self.address) {
-            return Err(Flaw::Address { found: self.address, expected });
+        let expected = self.numbering.lsn(name.position);
+        if expected != Some(self.lsn) {
+            return Err(Flaw::Lsn { found: self.lsn, expected });
         }
         if self.timeline == 0 || self.timeline > name.timeline {
             return Err(Flaw::Timeline { found: self.timeline, expected: name.timeline });
@@ -116,120 +94,53 @@ impl Header {
     }
 }
 
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Headerless { found } => {
-                write!(
-                    f,
-                    "it ends within its header: found {found} bytes, expected a whole segment"
-                )
-            }
-            Self::Magic { found: 0 } => {
-                write!(
-                    f,
-                    "it begins with zeros: found magic 0000, expected {OLDEST_MAGIC:04X} or later"
-                )
-            }
-            Self::Magic { found } => {
-                write!(
-                    f,
-                    "it is no WAL: found magic {found:04X}, expected {OLDEST_MAGIC:04X} or later"
-                )
-            }
-            Self::ShortHeader { found } => write!(
-                f,
-                "it does not begin like a segment: found page flags {found:04X}, expected {LONG_HEADER:04X} among them"
-            ),
-            Self::SegmentSize { found } => write!(
-                f,
-                "its header is damaged: found segment size {found}, expected a power of two from 1 MB to 1 GB"
-            ),
-            Self::BlockSize { found } => write!(
-                f,
-                "its header is damaged: found block size {found}, expected a power of two from 1 kB to 64 kB"
-            ),
-            Self::Address { found, expected: Some(expected) } => write!(
-                f,
-                "it is another part of WAL: found address {}, expected {}",
-                Address(found),
-                Address(expected)
-            ),
-            Self::Address { found, expected: None } => write!(
-                f,
-                "no segment of its size can have this name: found address {}, expected one in the log file of its name",
-                Address(found)
-            ),
-            Self::Timeline { found, expected } => {
-                write!(
-                    f,
-                    "it is of another timeline: found {found}, expected {expected} or an earlier one"
-                )
-            }
-            Self::SystemIdentifier { found, expected } => write!(
-                f,
-                "it is of another cluster: found system identifier {found}, expected {expected}"
-            ),
-            Self::TooShort { found, expected } => {
-                write!(f, "it is not whole: found {found} bytes, expected {expected}")
-            }
-            Self::TooLong { found, expected } => {
-                write!(f, "it is too long: found {found} bytes, expected {expected}")
-            }
-        }
-    }
+/// A long header, field by field.
+struct Fields {
+    flags: u16,
+    timeline: u32,
+    lsn: Lsn,
+    system_identifier: u64,
+    segment_size: u32,
+    block_size: u32,
 }
 
-/// An address the way the server prints it, `16/B374D848`.
-struct Address(u64);
+/// The first bytes of a page, in the byte order of the machine.
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
-    }
-}
-
-/// The bytes of a page, read field by field.
-struct Fields<'a>(&'a [u8]);
-
-/// Info, timeline, address, system identifier, segment size, block size.
-type LongHeader = (u16, u32, u64, u64, u32, u32);
-
-impl Fields<'_> {
+impl Bytes<'_> {
     /// From 9.3 on.
-    fn modern(&self) -> Option<LongHeader> {
-        Some((
-            self.u16_at(2)?,
-            self.u32_at(4)?,
-            self.u64_at(8)?,
-            self.u64_at(24)?,
-            self.u32_at(32)?,
-            self.u32_at(36)?,
-        ))
+    fn modern_fields(&self) -> Option<Fields> {
+        Some(Fields {
+            flags: self.u16_at(2)?,
+            timeline: self.u32_at(4)?,
+            lsn: Lsn(self.u64_at(8)?),
+            system_identifier: self.u64_at(24)?,
+            segment_size: self.u32_at(32)?,
+            block_size: self.u32_at(36)?,
+        })
     }
 
-    /// 8.2 to 9.2: the address is two halves, and nothing stands before the system identifier.
-    fn old(&self) -> Option<LongHeader> {
-        let address = u64::from(self.u32_at(8)?) << 32 | u64::from(self.u32_at(12)?);
-        Some((
-            self.u16_at(2)?,
-            self.u32_at(4)?,
-            address,
-            self.u64_at(16)?,
-            self.u32_at(24)?,
-            self.u32_at(28)?,
-        ))
+    /// 8.2 to 9.2: the LSN is two halves, and nothing stands before the system identifier.
+    fn old_fields(&self) -> Option<Fields> {
+        Some(Fields {
+            flags: self.u16_at(2)?,
+            timeline: self.u32_at(4)?,
+            lsn: Lsn(u64::from(self.u32_at(8)?) << 32 | u64::from(self.u32_at(12)?)),
+            system_identifier: self.u64_at(16)?,
+            segment_size: self.u32_at(24)?,
+            block_size: self.u32_at(28)?,
+        })
     }
 
-    fn u16_at(&self, offset: usize) -> Option<u16> {
+    pub(super) fn u16_at(&self, offset: usize) -> Option<u16> {
         self.0.get(offset..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
     }
 
-    fn u32_at(&self, offset: usize) -> Option<u32> {
+    pub(super) fn u32_at(&self, offset: usize) -> Option<u32> {
         self.0.get(offset..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
     }
 
-    fn u64_at(&self, offset: usize) -> Option<u64> {
+    pub(super) fn u64_at(&self, offset: usize) -> Option<u64> {
         self.0.get(offset..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
     }
 }
@@ -314,10 +225,17 @@ mod tests {
         for (release, magic) in MAGICS {
             let header = Page::of(magic).parse().unwrap_or_else(|flaw| panic!("{release}: {flaw}"));
             let numbering = Numbering { segment_size: 16 * MB, skips_last: magic < 0xD075 };
-            let (timeline, address) = (1, 2 << 32 | 3 << 24);
+            let (timeline, lsn) = (1, Lsn(2 << 32 | 3 << 24));
             assert_eq!(
                 header,
-                Header { timeline, address, system_identifier: SYSTEM, numbering },
+                Header {
+                    magic,
+                    timeline,
+                    lsn,
+                    system_identifier: SYSTEM,
+                    numbering,
+                    block_size: 8192
+                },
                 "{release}"
             );
             assert_eq!(header.check(name(1), 16 << 20, Some(SYSTEM)), Ok(()), "{release}");
@@ -354,7 +272,7 @@ mod tests {
         let whole = page().bytes();
         for length in 0..whole.len() {
             let found = length as u64;
-            assert_eq!(Header::parse(&whole[..length]), Err(Flaw::Headerless { found }));
+            assert_eq!(Header::parse(&whole[..length]), Err(Flaw::NoHeader { found }));
         }
     }
 
@@ -376,7 +294,10 @@ mod tests {
         let elsewhere = SegmentName { timeline: 1, position: Position { log: 2, segment: 4 } };
         assert_eq!(
             check(elsewhere, size),
-            Err(Flaw::Address { found: 2 << 32 | 3 << 24, expected: Some(2 << 32 | 4 << 24) })
+            Err(Flaw::Lsn {
+                found: Lsn(2 << 32 | 3 << 24),
+                expected: Some(Lsn(2 << 32 | 4 << 24))
+            })
         );
         assert_eq!(
             header.check(name(1), size, Some(42)),
@@ -389,12 +310,12 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_wraps_into_the_next_log_file_is_not_taken() {
+    fn an_lsn_that_wraps_into_the_next_log_file_is_not_taken() {
         let page = Page { log: 3, offset: 0, ..Page::of(0xD110) };
         let beyond = SegmentName { timeline: 1, position: Position { log: 2, segment: 256 } };
         assert_eq!(
             page.parse().unwrap().check(beyond, 16 << 20, None),
-            Err(Flaw::Address { found: 3 << 32, expected: None })
+            Err(Flaw::Lsn { found: Lsn(3 << 32), expected: None })
         );
     }
 
@@ -412,7 +333,7 @@ mod tests {
                 let name = SegmentName { timeline, position: Position { log, segment } };
                 if header.check(name, length, system).is_ok() {
                     prop_assert_eq!(length, u64::from(header.numbering.segment_size));
-                    prop_assert_eq!(header.numbering.address(name.position), Some(header.address));
+                    prop_assert_eq!(header.numbering.lsn(name.position), Some(header.lsn));
                 }
             }
         }

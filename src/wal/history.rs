@@ -1,34 +1,75 @@
-//! History files: where a timeline began. Pure: bytes in, a value out.
+//! History files: the ancestors of a timeline, and where each was left. Pure: bytes in, values out.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::fmt;
+use std::str;
 
-use super::name::{Position, SegmentName};
+use super::lsn::Lsn;
+use super::name::{Numbering, Position, SegmentName};
 
-/// Where a timeline branched off from its parent.
+/// A timeline that another one descends from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beginning {
-    /// The address of the switch, as servers from 9.3 on write it.
-    Address(u64),
+pub struct Ancestor {
+    /// The timeline.
+    pub timeline: u32,
+    /// Where the next one branched off from it.
+    pub left_at: Switch,
+}
+
+/// The place where a timeline branched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// As servers from 9.3 on write it.
+    Lsn(Lsn),
     /// The last segment of the parent, as servers up to 9.2 write it.
     Segment(Position),
 }
 
-/// The last line of a history file that is not a comment: parent timeline, place of the switch, reason.
+impl Switch {
+    /// Returns whether the whole segment at `position` precedes the branch; `None` where no segment can have the
+    /// position.
+    #[must_use]
+    pub fn is_behind(self, position: Position, numbering: Numbering) -> Option<bool> {
+        match self {
+            Self::Lsn(switch) => Some(numbering.end(position)? <= switch),
+            Self::Segment(last) => Some(position < last),
+        }
+    }
+}
+
+impl fmt::Display for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lsn(lsn) => lsn.fmt(f),
+            Self::Segment(Position { log, segment }) => {
+                write!(f, "segment {segment:X} of log file {log:X}")
+            }
+        }
+    }
+}
+
+/// Returns the ancestors in a history file, oldest first: each line that is not a comment has a timeline, the place
+/// where it was left, and a reason. Other lines are skipped.
 ///
 /// Source: `readTimeLineHistory` in PostgreSQL's `timeline.c`.
+pub fn ancestors(file: &[u8]) -> impl DoubleEndedIterator<Item = Ancestor> + '_ {
+    file.split(|byte| *byte == b'\n').filter_map(ancestor)
+}
+
+/// Returns whether a history file is complete: servers end each line with a newline.
 #[must_use]
-pub fn beginning(file: &[u8]) -> Option<Beginning> {
-    let mut lines = file.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let last = lines.rfind(|line| !line.is_empty() && !line.starts_with(b"#"))?;
-    let mut words = last.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let place = words.nth(1)?;
-    if let Some(segment) = SegmentName::parse(place) {
-        return Some(Beginning::Segment(segment.position));
-    }
-    let (high, low) = OsStr::from_bytes(place).to_str()?.split_once('/')?;
-    let half = |digits| u32::from_str_radix(digits, 16).ok().map(u64::from);
-    Some(Beginning::Address(half(high)? << 32 | half(low)?))
+pub fn is_whole(file: &[u8]) -> bool {
+    file.ends_with(b"\n")
+}
+
+fn ancestor(line: &[u8]) -> Option<Ancestor> {
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let timeline = str::from_utf8(words.next()?).ok()?.parse().ok()?;
+    let place = words.next()?;
+    let left_at = match SegmentName::parse(place) {
+        Some(segment) => Switch::Segment(segment.position),
+        None => Switch::Lsn(Lsn::parse(str::from_utf8(place).ok()?)?),
+    };
+    Some(Ancestor { timeline, left_at })
 }
 
 #[cfg(test)]
@@ -36,27 +77,56 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn last(file: &[u8]) -> Option<Ancestor> {
+        ancestors(file).next_back()
+    }
+
     #[test]
-    fn the_last_line_says_where_the_timeline_began() {
+    fn each_line_says_where_a_timeline_was_left() {
         let modern = b"1\t0/3000078\tno recovery target specified\n\n2\t1/A5000000\tbefore\n";
-        assert_eq!(beginning(modern), Some(Beginning::Address(0x1_A500_0000)));
+        let found: Vec<_> = ancestors(modern).collect();
+        let at = |timeline, lsn| Ancestor { timeline, left_at: Switch::Lsn(Lsn(lsn)) };
+        assert_eq!(found, [at(1, 0x300_0078), at(2, 0x1_A500_0000)]);
         let old = b"# comment\n1\t0000000100000002000000AB\tno recovery target specified\n\n";
-        let position = Position { log: 2, segment: 0xAB };
-        assert_eq!(beginning(old), Some(Beginning::Segment(position)));
-        for nothing in ["", "\n", "# 1\t0/3000078\n", "1\n", "1\tthere\t\n", "1\t0/\t", "1\tG/1\t"]
+        let left_at = Switch::Segment(Position { log: 2, segment: 0xAB });
+        assert_eq!(last(old), Some(Ancestor { timeline: 1, left_at }));
+        for nothing in
+            ["", "\n", "# 1\t0/3000078\n", "1\n", "1\tthere\t\n", "1\t0/\t", "1\tG/1\t", "x\t0/1\t"]
         {
-            assert_eq!(beginning(nothing.as_bytes()), None, "{nothing:?}");
+            assert_eq!(last(nothing.as_bytes()), None, "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn a_segment_precedes_a_branch_only_as_a_whole() {
+        let numbering = Numbering { segment_size: 1 << 24, skips_last: false };
+        let at = |segment| Position { log: 0, segment };
+        let behind = |switch: Switch, segment| switch.is_behind(at(segment), numbering);
+        for (lsn, precedes) in [(0x400_0000, true), (0x3FF_FFFF, false), (0x400_0001, true)] {
+            assert_eq!(behind(Switch::Lsn(Lsn(lsn)), 3), Some(precedes), "{lsn:X}");
+        }
+        assert_eq!(behind(Switch::Segment(at(3)), 2), Some(true));
+        assert_eq!(behind(Switch::Segment(at(3)), 3), Some(false));
+        assert_eq!(behind(Switch::Lsn(Lsn(0)), 0x100), None);
+    }
+
+    #[test]
+    fn a_history_file_that_is_cut_short_is_not_whole() {
+        let whole = b"1\t0/3000078\tno recovery target specified\n";
+        assert!(is_whole(whole));
+        for length in 0..whole.len() {
+            assert!(!is_whole(&whole[..length]), "{length}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_without_a_panic(file: Vec<u8>, log: u32, low: u32) {
-            let _ = beginning(&file);
-            let line = format!("\n7 {log:X}/{low:X} ");
+        fn any_bytes_are_read_without_a_panic(file: Vec<u8>, timeline: u32, log: u32, low: u32) {
+            prop_assert!(ancestors(&file).count() <= file.len());
+            let line = format!("\n{timeline} {log:X}/{low:X} ");
             let whole = [&file, line.as_bytes()].concat();
-            let address = u64::from(log) << 32 | u64::from(low);
-            prop_assert_eq!(beginning(&whole), Some(Beginning::Address(address)));
+            let left_at = Switch::Lsn(Lsn(u64::from(log) << 32 | u64::from(low)));
+            prop_assert_eq!(last(&whole), Some(Ancestor { timeline, left_at }));
         }
     }
 }

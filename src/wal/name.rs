@@ -1,9 +1,11 @@
 //! Names of WAL files: which names there are, how they are ordered, and the arithmetic of segments.
-//! Pure: whether a file of that name exists is the archive's business.
+//! Pure: whether a file of that name exists is not known here.
 
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
+
+use super::lsn::Lsn;
 
 /// Where a segment stands in the stream of WAL, whatever its timeline: characters 9 to 24 of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +56,7 @@ pub enum WalName {
     Segment(SegmentName),
     /// `TIMELINE.history`: where a timeline branched off.
     History(u32),
-    /// `SEGMENT.OFFSET.backup`: the record of a base backup.
+    /// `SEGMENT.OFFSET.backup`: where a base backup began and ended.
     BackupHistory(SegmentName, u32),
     /// `SEGMENT.partial`: the beginning of a segment, left by a promotion or by `pg_receivewal`.
     Partial(SegmentName),
@@ -82,6 +84,17 @@ impl WalName {
     }
 }
 
+impl WalName {
+    /// The name that a segment has while it is being received.
+    #[must_use]
+    pub fn partial(self) -> Option<Self> {
+        match self {
+            Self::Segment(segment) => Some(Self::Partial(segment)),
+            Self::History(_) | Self::BackupHistory(..) | Self::Partial(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for WalName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -103,6 +116,11 @@ pub struct Numbering {
 }
 
 impl Numbering {
+    /// Every segment size that there is, in the numbering of 9.3 and later.
+    pub fn every_size() -> impl Iterator<Item = Self> {
+        (20..=30).map(|power| Self { segment_size: 1 << power, skips_last: false })
+    }
+
     /// Segments in one log file: 256 of 16 MB, or 255 up to 9.2.
     #[must_use]
     pub fn segments_per_log(self) -> u64 {
@@ -110,14 +128,20 @@ impl Numbering {
         log_file.checked_div(u64::from(self.segment_size)).unwrap_or(0)
     }
 
-    /// The address of a segment's first byte; `None` where no segment of this size has that position.
+    /// The LSN of a segment's first byte; `None` where no segment of this size has that position.
     #[must_use]
-    pub fn address(self, position: Position) -> Option<u64> {
+    pub fn lsn(self, position: Position) -> Option<Lsn> {
         if u64::from(position.segment) >= self.segments_per_log() {
             return None;
         }
         let offset = u64::from(position.segment).checked_mul(u64::from(self.segment_size))?;
-        (u64::from(position.log) << 32).checked_add(offset)
+        (u64::from(position.log) << 32).checked_add(offset).map(Lsn)
+    }
+
+    /// The LSN that follows a segment's last byte; `None` where no segment of this size has that position.
+    #[must_use]
+    pub fn end(self, position: Position) -> Option<Lsn> {
+        self.lsn(position)?.0.checked_add(self.segment_size.into()).map(Lsn)
     }
 
     /// The position `count` segments earlier; `None` where WAL began later than that.
@@ -235,12 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn a_position_beyond_its_log_file_has_no_address() {
+    fn a_position_beyond_its_log_file_has_no_lsn() {
         let modern = Numbering { segment_size: 16 * MB, skips_last: false };
-        assert_eq!(modern.address(at(2, 3)), Some(2 << 32 | 3 << 24));
-        assert_eq!(modern.address(at(0, 0xFF)), Some(0xFF << 24));
-        assert_eq!(modern.address(at(0, 0x100)), None);
-        assert_eq!(Numbering { skips_last: true, ..modern }.address(at(0, 0xFF)), None);
+        assert_eq!(modern.lsn(at(2, 3)), Some(Lsn(2 << 32 | 3 << 24)));
+        assert_eq!(modern.lsn(at(0, 0xFF)), Some(Lsn(0xFF << 24)));
+        assert_eq!(modern.lsn(at(0, 0x100)), None);
+        assert_eq!(Numbering { skips_last: true, ..modern }.lsn(at(0, 0xFF)), None);
     }
 
     proptest! {
@@ -272,7 +296,8 @@ mod tests {
             let steps = (0..count).try_fold(at(log, segment), |at, _| numbering.before(at, 1));
             prop_assert_eq!(numbering.before(at(log, segment), count), steps);
             if let Some(earlier) = steps {
-                let gap = numbering.address(at(log, segment)).unwrap() - numbering.address(earlier).unwrap();
+                let lsn = |position| numbering.lsn(position).unwrap().0;
+                let gap = lsn(at(log, segment)) - lsn(earlier);
                 let skipped = if skips_last { u64::from(log - earlier.log) } else { 0 };
                 prop_assert_eq!(gap >> shift, count + skipped);
             }

@@ -1,13 +1,11 @@
-//! Faults that no test machine can be brought to have on demand: `shim.c`, compiled.
-
-#![allow(clippy::expect_used, reason = "a test that panics has failed")]
+//! Faults that cannot be caused on demand on a test machine: `shim.c`, compiled.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The library for `LD_PRELOAD`, built once by each test file that uses it.
+/// The library for `LD_PRELOAD`, built once by each test program.
 pub fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {

@@ -1,5 +1,5 @@
 /*
- * Faults that no test machine can be brought to have on demand, put between the program and its C library.
+ * Faults that cannot be caused on demand on a test machine, put between the program and its C library.
  * Loaded with LD_PRELOAD; the variable FAULT says which:
  *
  *   clock      clock_gettime fails, which makes the standard library panic
@@ -9,6 +9,12 @@
  *   instances  inotify has no instance left
  *   watches    inotify has no watch left
  *   gap        before the first watch is placed, the file FAULT_FROM is renamed to FAULT_TO
+ *   swap       before the call number FAULT_AT on a path with FAULT_IN in it, the directory FAULT_FROM takes the place of
+ *              FAULT_TO, which gets the ending .away
+ *   renewal    when the directory .pg_standby has been opened for the first time, and before it is read, the file
+ *              FAULT_FROM is renamed to FAULT_TO
+ *   hidden     the same, and that first listing has neither name, as on btrfs
+ *   names      the name service does not answer
  *   readonly   nothing can be unlinked from a directory, as on a read-only file system
  *   modes      the file system has no permissions to be changed
  *   unsynced   the process is killed when it has written a file and is about to sync it
@@ -20,10 +26,12 @@
  *              that is removed
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -78,6 +86,21 @@ static int ordered_of(const char *call, int fd)
 	return readlink(link, path, sizeof path - 1) < 0 ? 0 : ordered(call, path);
 }
 
+/* Counts the calls on paths of the archive. */
+static void swap(const char *path)
+{
+	static int calls;
+	const char *in = getenv("FAULT_IN"), *at = getenv("FAULT_AT");
+	const char *from = getenv("FAULT_FROM"), *to = getenv("FAULT_TO");
+	char away[4096];
+
+	if (!fault("swap") || path == NULL || strstr(path, in) == NULL || ++calls != atoi(at))
+		return;
+	snprintf(away, sizeof away, "%s.away", to);
+	rename(to, away);
+	rename(from, to);
+}
+
 /* Stands still in the middle of a copy for as long as the test wants. */
 static void halt(void)
 {
@@ -106,6 +129,7 @@ int open64(const char *path, int flags, ...)
 	va_start(rest, flags);
 	mode = va_arg(rest, mode_t);
 	va_end(rest);
+	swap(path);
 	int error = ordered("open", path);
 
 	if (error != 0)
@@ -155,11 +179,103 @@ ssize_t pread64(int fd, void *bytes, size_t count, off64_t offset)
 
 int statx(int directory, const char *path, int flags, unsigned int mask, struct statx *status)
 {
+	swap(path);
 	int error = ordered("stat", path);
 
 	if (error != 0)
 		return fail(error);
 	return (int) syscall(SYS_statx, directory, path, flags, mask, status);
+}
+
+/* The listing that hides a name. */
+static DIR *hiding;
+
+/* A directory is open and has not been read. */
+static DIR *listed(DIR *directory, const char *path)
+{
+	static int renewed;
+
+	hiding = NULL;
+	if ((fault("renewal") || fault("hidden")) && strstr(path, ".pg_standby") != NULL && !renewed) {
+		renewed = 1;
+		rename(getenv("FAULT_FROM"), getenv("FAULT_TO"));
+		hiding = fault("hidden") ? directory : NULL;
+	}
+	return directory;
+}
+
+static int is_hidden(DIR *directory, const struct dirent64 *entry)
+{
+	return entry != NULL && hiding != NULL && directory == hiding &&
+		   strcmp(entry->d_name, strrchr(getenv("FAULT_TO"), '/') + 1) == 0;
+}
+
+DIR *opendir(const char *path)
+{
+	static DIR *(*next)(const char *);
+
+	if (next == NULL)
+		next = (DIR *(*)(const char *)) dlsym(RTLD_NEXT, "opendir");
+	swap(path);
+	return listed(next(path), path);
+}
+
+DIR *fdopendir(int fd)
+{
+	static DIR *(*next)(int);
+	char link[64], path[4096] = "";
+
+	if (next == NULL)
+		next = (DIR *(*)(int)) dlsym(RTLD_NEXT, "fdopendir");
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	if (readlink(link, path, sizeof path - 1) < 0)
+		path[0] = '\0';
+	return listed(next(fd), path);
+}
+
+/* Where long has 64 bits, both are one function. */
+static struct dirent64 *shown(DIR *directory)
+{
+	static struct dirent64 *(*next)(DIR *);
+	struct dirent64 *entry;
+
+	if (next == NULL)
+		next = (struct dirent64 *(*)(DIR *)) dlsym(RTLD_NEXT, "readdir64");
+	do
+		entry = next(directory);
+	while (is_hidden(directory, entry));
+	return entry;
+}
+
+struct dirent64 *readdir64(DIR *directory)
+{
+	return shown(directory);
+}
+
+struct dirent *readdir(DIR *directory)
+{
+	return (struct dirent *) shown(directory);
+}
+
+static void no_answer(void)
+{
+	while (fault("names"))
+		pause();
+}
+
+struct passwd *getpwuid(uid_t user)
+{
+	(void) user;
+	no_answer();
+	return NULL;
+}
+
+int getpwuid_r(uid_t user, struct passwd *entry, char *strings, size_t length, struct passwd **result)
+{
+	(void) user, (void) entry, (void) strings, (void) length;
+	no_answer();
+	*result = NULL;
+	return 0;
 }
 
 int inotify_init1(int flags)

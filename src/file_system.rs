@@ -1,0 +1,104 @@
+//! What several modules ask of the file system in the same way: whether an error means absence, opening without blocking,
+//! removing what may not be there, the directory of a path. Which file, and why, is the caller's business.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc::ENXIO;
+
+/// Returns whether `error` says that there is no such file, or no such directory on the way to it.
+#[must_use]
+pub fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Opens `path` with `options`, without blocking: opening a FIFO would otherwise wait until somebody opens its other end.
+/// Returns `None` if it is not a regular file.
+///
+/// # Errors
+/// `path` cannot be opened, or the open file cannot be examined; [`Trouble`] tells the two apart.
+pub fn open_regular(
+    path: &Path,
+    options: &mut OpenOptions,
+    flags: OFlag,
+) -> Result<Option<(File, Metadata)>, Trouble> {
+    let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = match options.custom_flags(flags.bits()).open(path) {
+        Ok(file) => file,
+        // A socket, or a FIFO opened for writing that nobody reads.
+        Err(error) if error.raw_os_error() == Some(ENXIO) => return Ok(None),
+        Err(error) => return Err(Trouble::Opening(error)),
+    };
+    let metadata = file.metadata().map_err(Trouble::Opened)?;
+    Ok(metadata.is_file().then_some((file, metadata)))
+}
+
+/// When opening a file went wrong. Only what happens before it is open can mean that it is absent.
+#[derive(Debug)]
+pub enum Trouble {
+    /// It could not be opened.
+    Opening(io::Error),
+    /// It was opened, but could not be examined.
+    Opened(io::Error),
+}
+
+impl From<Trouble> for io::Error {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Opening(error) | Trouble::Opened(error) => error,
+        }
+    }
+}
+
+/// Lists the names in a directory. The standard library's way panics where the kernel reports an error when the directory
+/// is closed.
+///
+/// # Errors
+/// The directory cannot be opened; each name may be an error of reading it as well.
+pub fn names_in(
+    directory: &Path,
+) -> io::Result<impl Iterator<Item = io::Result<OsString>> + use<>> {
+    let open =
+        OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(directory)?;
+    // It is open: whatever goes wrong from here on does not mean that it is absent.
+    let trouble = |error: Errno| io::Error::other(error.desc());
+    let names = Dir::from_fd(open.into()).map_err(trouble)?.into_iter().map(move |entry| {
+        let entry = entry.map_err(trouble)?;
+        Ok(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
+    });
+    let is_itself = |name: &OsString| name == "." || name == "..";
+    Ok(names.filter(move |name| !name.as_ref().is_ok_and(is_itself)))
+}
+
+/// The error for a path that must name a regular file and does not.
+#[must_use]
+pub fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
+}
+
+/// Removes a file. If there is none, that is no error.
+///
+/// # Errors
+/// The file exists and cannot be removed.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the directory that `path` is in: the working directory for a bare name, whose parent is empty.
+#[must_use]
+pub fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(directory) if directory != Path::new("") => directory,
+        _ => Path::new("."),
+    }
+}

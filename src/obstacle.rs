@@ -1,0 +1,206 @@
+//! What keeps the requested file from being restored, in words, and not too often. What to do about it is decided
+//! elsewhere.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+
+use crate::archive::Unavailable;
+use crate::decision::Finding;
+use crate::error::Failure;
+use crate::options::Options;
+use crate::partial::Partial;
+use crate::report::Condition;
+use crate::source::Rejected;
+use crate::timeline::{Abandoned, Branch};
+use crate::wal::lsn::Lsn;
+use crate::wal::records::Stop;
+
+/// Why the file is not restored, or not yet.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// The archive does not have it.
+    Absent,
+    /// The archive does not have it, but has a later timeline that branched off from its own.
+    Superseded(Branch),
+    /// Its timeline began after it.
+    Impossible,
+    /// The archive has it, of a timeline that the server has left behind, which is as if it were absent.
+    Abandoned(Abandoned),
+    /// What the archive has may not be handed over.
+    Rejected(Rejected),
+    /// What the archive has is good up to a record at which a server would stop.
+    EndsEarly(EarlyEnd),
+    /// The archive has what has been received of it so far.
+    Partial(Received),
+    /// The same, but a later timeline has branched off within it.
+    Branched {
+        /// Its path in the archive.
+        path: PathBuf,
+        /// Where the last whole record in it ends.
+        end: Lsn,
+        /// The later timeline.
+        branch: Branch,
+    },
+    /// The archive does not answer.
+    Unavailable(Unavailable),
+    /// The standby's own side failed.
+    Failed(Failure),
+}
+
+/// What has been received of a segment.
+#[derive(Debug)]
+pub struct Received {
+    /// When the server may be given it.
+    pub due_at: Instant,
+    /// What there is beyond what the server has; `None` before that is due.
+    pub partial: Option<Partial>,
+}
+
+/// A segment that is good up to a record at which a server would stop.
+#[derive(Debug)]
+pub struct EarlyEnd {
+    /// Its path in the archive.
+    pub path: PathBuf,
+    /// Where, and why.
+    pub stop: Stop,
+    /// When the file will not have changed for one sleep time.
+    pub settled_at: Instant,
+    /// The archive holds no later segment of its timeline, as far as that was asked for.
+    pub is_last: bool,
+}
+
+impl Obstacle {
+    /// Returns what a decision needs to know of it.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        match self {
+            Self::Absent | Self::Abandoned(_) => Finding::Absent,
+            Self::Superseded(_) | Self::Branched { .. } => Finding::Superseded,
+            Self::Partial(Received { due_at, .. }) => Finding::Partial { due_at: *due_at },
+            Self::Impossible => Finding::Impossible,
+            Self::Rejected(rejected) => Finding::Rejected(rejected.reason),
+            Self::EndsEarly(EarlyEnd { settled_at, is_last, .. }) => {
+                Finding::EndsEarly { settled_at: *settled_at, is_last: *is_last }
+            }
+            Self::Unavailable(it) if it.no_such_location => Finding::NoArchive,
+            Self::Unavailable(_) => Finding::Unavailable,
+            Self::Failed(_) => Finding::Failed,
+        }
+    }
+
+    /// Reports it where nothing waits for it to clear.
+    pub fn complain(&self) {
+        match self {
+            Self::Rejected(rejected) if rejected.reason.is_passing() => debug!("{rejected}"),
+            Self::Absent | Self::Superseded(_) | Self::Impossible | Self::Partial(_) => {}
+            Self::Abandoned(_)
+            | Self::Branched { .. }
+            | Self::Rejected(_)
+            | Self::EndsEarly(_)
+            | Self::Unavailable(_)
+            | Self::Failed(_) => {
+                warn!("{self}");
+            }
+        }
+    }
+}
+
+/// Reports what keeps the file from being restored while it is waited for.
+pub struct Reporter<'a> {
+    options: &'a Options,
+    condition: Condition,
+}
+
+impl<'a> Reporter<'a> {
+    /// Nothing has been said.
+    #[must_use]
+    pub fn new(options: &'a Options) -> Self {
+        Self { options, condition: Condition::default() }
+    }
+
+    /// Reports `obstacle`, if that is news.
+    pub fn report(&mut self, obstacle: &Obstacle) {
+        let name = self.options.requested;
+        match obstacle {
+            Obstacle::Unavailable(unavailable) => {
+                let end = match self.options.required_file {
+                    Some(_) => ", even at a smart failover: only \"fast\" ends the wait",
+                    None => "",
+                };
+                let message = format_args!("{unavailable}; waiting until the archive answers{end}");
+                self.condition.report("unavailable", Duration::ZERO, &message);
+            }
+            Obstacle::Rejected(rejected) => {
+                let is_passing = rejected.reason.is_passing();
+                let grace = if is_passing { self.options.sleep_time } else { Duration::ZERO };
+                let what = rejected.to_string();
+                let message = format_args!("{what}; waiting for a good one");
+                self.condition.report(&what, grace, &message);
+            }
+            Obstacle::EndsEarly(early) => {
+                let what = early.to_string();
+                let message = format_args!(
+                    "{what}; send it again from the primary's archive, or fail over to replay up to there"
+                );
+                self.condition.report(&what, self.options.sleep_time, &message);
+            }
+            Obstacle::Branched { .. } => {
+                let message = format_args!("{obstacle}; waiting for the whole segment");
+                self.condition.report("branched", Duration::ZERO, &message);
+            }
+            Obstacle::Abandoned(abandoned) => {
+                let message = format_args!(
+                    "{abandoned}; waiting for failover, or until that history file is removed"
+                );
+                self.condition.report("abandoned", Duration::ZERO, &message);
+            }
+            Obstacle::Failed(failure) => warn!("{failure}; trying again"),
+            Obstacle::Absent
+            | Obstacle::Superseded(_)
+            | Obstacle::Impossible
+            | Obstacle::Partial(_) => {
+                debug!("{name} is not there");
+                let location = &self.options.archive_location;
+                let message = format_args!("archive {location:?} answers, waiting for {name}");
+                self.condition.clear(&message);
+            }
+        }
+    }
+
+    /// Reports that the file is ready now, if it was reported as not ready.
+    pub fn clear(&mut self, path: &Path) {
+        self.condition.clear(&format_args!("{path:?} is ready now"));
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => write!(f, "it is not there"),
+            Self::Superseded(Branch { timeline, left_at }) => {
+                write!(f, "it is not there, and timeline {timeline} branched off at {left_at}")
+            }
+            Self::Impossible => write!(f, "its timeline began after it"),
+            Self::Partial(_) => write!(f, "it is still being received"),
+            Self::Branched { path, end, branch: Branch { timeline, left_at } } => write!(
+                f,
+                "{path:?} is not handed over: it goes to {end}, and timeline {timeline} branched off at {left_at}"
+            ),
+            Self::Abandoned(abandoned) => abandoned.fmt(f),
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::EndsEarly(early) => early.fmt(f),
+            Self::Unavailable(unavailable) => unavailable.fmt(f),
+            Self::Failed(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for EarlyEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, stop: Stop { at, why, .. }, .. } = self;
+        write!(f, "{path:?} is not ready: the server could read it only up to {at}, where {why}")
+    }
+}

@@ -1,0 +1,196 @@
+//! What the standbys that share an archive still need: each leaves a registration there, a file with the name of a
+//! segment. What is removed because of them is decided elsewhere.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use log::warn;
+
+use crate::error::PruneError;
+use crate::file_system::{names_in, remove_if_there};
+use crate::wal::name::SegmentName;
+
+/// The directory in the archive that holds them. A name that begins with a dot is not a registration.
+const DIRECTORY: &str = ".pg_standby";
+
+/// A registration that says nothing new is written again after this long, so that nobody writes for each segment.
+const RENEWAL: Duration = Duration::from_secs(60);
+
+/// A standby that has not renewed its registration for this long may be gone.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longer than any registration, in bytes.
+const LONGEST: u64 = 256;
+
+/// How often the directory is listed before it counts as one that never holds still.
+const LISTINGS: usize = 8;
+
+struct Registration {
+    needed: SegmentName,
+    age: Duration,
+}
+
+/// What became of the own registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It was written.
+    Written,
+    /// It said the same already, and was not old.
+    Fresh,
+    /// It could not be written, so that what it said before still counts, if it said anything.
+    Failed,
+}
+
+/// Registers what the standby called `name` needs: `restart`, or where the server names no restart point, as it does
+/// before redo and after it, `requested` if nothing earlier is registered.
+///
+/// # Errors
+/// The registration was damaged; it has been replaced nevertheless.
+pub fn renew(
+    location: &Path,
+    name: &str,
+    restart: Option<SegmentName>,
+    requested: SegmentName,
+) -> Result<Renewal, PruneError> {
+    let path = location.join(DIRECTORY).join(name);
+    let found = read(&path);
+    let needed = match (restart, &found) {
+        (Some(restart), _) => restart,
+        (None, Ok(Some(found))) if found.needed.position <= requested.position => found.needed,
+        (None, _) => requested,
+    };
+    if matches!(&found, Ok(Some(it)) if it.needed == needed && it.age < RENEWAL) {
+        return Ok(Renewal::Fresh);
+    }
+    if let Err(error) = write(location, name, needed) {
+        // Nothing can be pruned that this standby needs: its own cut-off is what it would have registered.
+        warn!("could not write {path:?}: {error}; other standbys use its previous content");
+        return Ok(Renewal::Failed);
+    }
+    found.map(|_| Renewal::Written)
+}
+
+/// Returns the lowest of `cutoff` and what the standbys other than `own` have registered.
+///
+/// # Errors
+/// A registration cannot be read, or does not say what its standby needs.
+pub fn lowest(
+    location: &Path,
+    cutoff: SegmentName,
+    own: Option<&str>,
+    warn_of_stale: bool,
+) -> Result<SegmentName, PruneError> {
+    let mut lowest = cutoff;
+    for (name, Registration { needed, age }) in list(&location.join(DIRECTORY))? {
+        if own.is_some_and(|own| name == own) {
+            continue;
+        }
+        if warn_of_stale && age >= STALE {
+            let path = location.join(DIRECTORY).join(name);
+            let hours = age.as_secs() / 3600;
+            warn!(
+                "{path:?} has not been renewed for {hours} hours: nothing is pruned from {needed} on; \
+                 remove it if its standby is gone"
+            );
+        }
+        if needed.position < lowest.position {
+            lowest = needed;
+        }
+    }
+    Ok(lowest)
+}
+
+/// One listing of the registrations, and when their directory was changed last; `None` where there is no directory.
+type Listing = (Option<SystemTime>, BTreeMap<OsString, Registration>);
+
+/// Lists the registrations until two listings in a row agree. On btrfs a file that is renamed between the opening of its
+/// directory and the first read of it is not listed, under either name.
+fn list(directory: &Path) -> Result<BTreeMap<OsString, Registration>, PruneError> {
+    let mut before: Option<Listing> = None;
+    for _ in 0..LISTINGS {
+        let listing = match list_once(directory) {
+            Err(PruneError::ListDirectory { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && !is_link(directory) =>
+            {
+                Some((None, BTreeMap::new()))
+            }
+            listing => listing?,
+        };
+        if let (Some((then, earlier)), Some((now, found))) = (&before, &listing) {
+            if then == now && earlier.keys().eq(found.keys()) {
+                return Ok(listing.map(|(_, found)| found).unwrap_or_default());
+            }
+        }
+        before = listing;
+    }
+    Err(PruneError::Unsteady { path: directory.to_owned() })
+}
+
+/// Returns whether the registrations are elsewhere: what cannot be found there is not mounted, perhaps.
+fn is_link(directory: &Path) -> bool {
+    fs::symlink_metadata(directory).is_ok_and(|it| it.is_symlink())
+}
+
+/// Lists the registrations; `None` where one was gone before it was read.
+fn list_once(directory: &Path) -> Result<Option<Listing>, PruneError> {
+    let failed = |source| PruneError::ListDirectory { path: directory.to_owned(), source };
+    let modified = fs::metadata(directory).and_then(|it| it.modified()).map_err(failed)?;
+    let mut found = BTreeMap::new();
+    for name in names_in(directory).map_err(failed)? {
+        let name = name.map_err(failed)?;
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let Some(registration) = read(&directory.join(&name))? else {
+            return Ok(None);
+        };
+        found.insert(name, registration);
+    }
+    Ok(Some((Some(modified), found)))
+}
+
+/// Reads one registration; `None` where there is none.
+fn read(path: &Path) -> Result<Option<Registration>, PruneError> {
+    let read = fs::symlink_metadata(path).and_then(|metadata| {
+        let may_be_one = metadata.is_file() && metadata.len() <= LONGEST;
+        let content = if may_be_one { Some(fs::read(path)?) } else { None };
+        // A file server's clock may be ahead of ours.
+        let age = metadata.modified()?.elapsed().unwrap_or_default();
+        Ok((content, age))
+    });
+    let damaged = |found| PruneError::DamagedRegistration { path: path.to_owned(), found };
+    let (content, age) = match read {
+        Ok((Some(content), age)) => (content, age),
+        Ok((None, _)) => return Err(damaged("something other than a file of one line".to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(PruneError::ReadFile { path: path.to_owned(), source }),
+    };
+    let Some(needed) = SegmentName::parse(content.trim_ascii()) else {
+        let beginning: String = String::from_utf8_lossy(&content).chars().take(32).collect();
+        return Err(damaged(format!("{beginning:?}")));
+    };
+    Ok(Some(Registration { needed, age }))
+}
+
+/// Replaces a registration. It is synced before it gets its name, because a damaged one keeps every standby from pruning.
+/// Who may write to the archive may write there, and everybody may read, where the file system has such permissions.
+fn write(location: &Path, name: &str, needed: SegmentName) -> io::Result<()> {
+    let directory = location.join(DIRECTORY);
+    match fs::create_dir(&directory) {
+        Ok(()) => drop(fs::set_permissions(&directory, fs::metadata(location)?.permissions())),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    let temporary: PathBuf = directory.join(format!(".{name}"));
+    remove_if_there(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+    drop(file.set_permissions(Permissions::from_mode(0o644)));
+    file.write_all(format!("{needed}\n").as_bytes())?;
+    file.sync_all()?;
+    fs::rename(temporary, directory.join(name))
+}

@@ -1,0 +1,165 @@
+//! Can a segment of this timeline ever come, and may it still be replayed? Asks the history files. What follows is
+//! decided elsewhere.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use crate::archive::{Archive, Look};
+use crate::data_directory::{self, HistoryPlace};
+use crate::error::Failure;
+use crate::file_system::{is_absence, names_in};
+use crate::source::{Judge, Source, read_history};
+use crate::wal::history::{self, Ancestor, Switch};
+use crate::wal::lsn::Lsn;
+use crate::wal::name::{Numbering, SegmentName, WalName};
+
+/// A segment that an old primary wrote after the server's timeline had branched off.
+#[derive(Debug)]
+pub struct Abandoned {
+    /// The segment.
+    pub segment: SegmentName,
+    /// The timeline that the server follows.
+    pub followed: u32,
+    /// Where the line of the followed timeline left the segment's.
+    pub left_at: Switch,
+    /// The history file that says so.
+    pub history: PathBuf,
+}
+
+/// Returns whether the segment can never exist because its timeline began after it, as the timeline's history file in the
+/// archive says.
+///
+/// Servers before 9.5.22, 9.6.18, 10.13, 11.8 and 12.3 ask for each old segment under the newest timeline first.
+#[must_use]
+pub fn began_after(segment: SegmentName, archive: &Archive, judge: &mut Judge) -> bool {
+    let history = open(&WalName::History(segment.timeline), archive, judge);
+    let Some(content) = history.and_then(|history| read_history(&history.file).ok()) else {
+        return false;
+    };
+    let Some(Ancestor { left_at, .. }) = history::ancestors(&content).next_back() else {
+        return false;
+    };
+    match left_at {
+        Switch::Segment(first) => segment.position < first,
+        // An archive may hold several sizes. The segment that the server asks for next tells for certain how long this
+        // one would be; without it, it has to be too early whatever its size is.
+        switch @ Switch::Lsn(_) => {
+            let same_place = history::ancestors(&content).rev().find_map(|ancestor| {
+                let name = SegmentName { timeline: ancestor.timeline, ..segment };
+                open(&WalName::Segment(name), archive, judge)?.numbering()
+            });
+            let is_behind = |numbering| switch.is_behind(segment.position, numbering);
+            match same_place {
+                Some(numbering) => is_behind(numbering) == Some(true),
+                None => {
+                    Numbering::every_size().all(|numbering| is_behind(numbering) != Some(false))
+                }
+            }
+        }
+    }
+}
+
+/// A later timeline that branched off from a segment's within its valid part.
+#[derive(Debug)]
+pub struct Branch {
+    /// The later timeline.
+    pub timeline: u32,
+    /// Where it branched off.
+    pub left_at: Switch,
+}
+
+/// Returns a later timeline that left this one before `end`, as its history file in the archive says: what an old primary
+/// went on to write is not part of it. Timelines are numbered without gaps.
+#[must_use]
+pub fn branch_before(
+    end: Lsn,
+    timeline: u32,
+    archive: &Archive,
+    judge: &mut Judge,
+) -> Option<Branch> {
+    let mut later = timeline;
+    loop {
+        later = later.checked_add(1)?;
+        let history = open(&WalName::History(later), archive, judge)?;
+        let content = read_history(&history.file).ok()?;
+        let ancestor = history::ancestors(&content).find(|it| it.timeline == timeline);
+        match ancestor.map(|ancestor| ancestor.left_at) {
+            Some(left_at @ Switch::Lsn(lsn)) if lsn < end => {
+                return Some(Branch { timeline: later, left_at });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Returns how a segment belongs to an abandoned timeline, where it does: the server follows a later timeline, whose line
+/// left this one before the end of the segment. A server that was refused a segment of the timeline that it follows asks
+/// for the same position on the timeline before.
+///
+/// `wal_directory` is the server's, which holds the history file of the timeline that it follows from 9.3 on; up to 9.2
+/// only `archive` does.
+///
+/// # Errors
+/// The WAL directory or the history file cannot be read.
+pub fn abandoned(
+    segment: SegmentName,
+    numbering: Numbering,
+    wal_directory: &Path,
+    archive: &Path,
+) -> Result<Option<Abandoned>, Failure> {
+    let directory = match data_directory::history_place() {
+        HistoryPlace::WalDirectory => wal_directory,
+        HistoryPlace::Archive => archive,
+        HistoryPlace::Nowhere => return Ok(None),
+    };
+    let Some(followed) = newest_timeline(directory)?.filter(|it| *it > segment.timeline) else {
+        return Ok(None);
+    };
+    let history = directory.join(WalName::History(followed).to_string());
+    let content = File::open(&history)
+        .and_then(|file| read_history(&file))
+        .map_err(|source| Failure::Read { path: history.clone(), source })?;
+    let mut ancestors = history::ancestors(&content);
+    let left = ancestors.find(|ancestor| ancestor.timeline == segment.timeline);
+    Ok(left
+        .map(|ancestor| ancestor.left_at)
+        .filter(|left_at| left_at.is_behind(segment.position, numbering) == Some(false))
+        .map(|left_at| Abandoned { segment, followed, left_at, history }))
+}
+
+/// The newest timeline whose history file is in `directory`; `None` where there is none, or no such directory.
+fn newest_timeline(directory: &Path) -> Result<Option<u32>, Failure> {
+    let failed = |source| Failure::Read { path: directory.to_owned(), source };
+    let names = match names_in(directory) {
+        Ok(names) => names,
+        Err(error) if is_absence(&error) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut newest = None;
+    for name in names {
+        if let Some(WalName::History(timeline)) = WalName::parse(&name.map_err(failed)?) {
+            newest = newest.max(Some(timeline));
+        }
+    }
+    Ok(newest)
+}
+
+fn open(name: &WalName, archive: &Archive, judge: &mut Judge) -> Option<Source> {
+    match archive.look(name) {
+        Look::Present(path, opened) => judge.judge(name, path, opened).ok()?.ok(),
+        Look::Absent | Look::Unavailable(_) => None,
+    }
+}
+
+impl fmt::Display for Abandoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segment, followed, left_at, history } = self;
+        write!(
+            f,
+            "{segment} is treated as absent: the server follows timeline {followed}, which left timeline {} at \
+             {left_at}, according to {history:?}",
+            segment.timeline
+        )
+    }
+}

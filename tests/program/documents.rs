@@ -1,0 +1,82 @@
+//! What a reader copies from the documents and from the folders of `examples/`: the program accepts their command lines,
+//! and each README.md shows the lines of the files beside it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use crate::site::{output_of, program};
+
+#[test]
+fn every_line_that_runs_is_in_the_readme_of_its_example() -> io::Result<()> {
+    let mut files = 0;
+    for example in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"))? {
+        let example = example?.path();
+        let Ok(readme) = fs::read_to_string(example.join("README.md")) else {
+            assert!(!example.join("run").exists(), "{example:?} has no README.md");
+            continue;
+        };
+        for file in fs::read_dir(&example)? {
+            let file = file?.path();
+            let is_configuration = file.extension().is_some_and(|extension| extension == "conf")
+                || ["fstab", "passfile"].iter().any(|name| file.ends_with(name));
+            if !is_configuration {
+                continue;
+            }
+            files += 1;
+            for line in fs::read_to_string(&file)?.lines().filter(|line| !line.starts_with('#')) {
+                assert!(readme.lines().any(|shown| shown == line), "{file:?}: {line}");
+            }
+        }
+    }
+    assert!(files >= 20, "only {files} configuration files");
+    Ok(())
+}
+
+/// What stands in a document between `pg_standby` and the end of its command.
+fn command_lines(document: &str) -> Vec<String> {
+    document
+        .lines()
+        .flat_map(|line| line.split("pg_standby -").skip(1))
+        .map(|rest| rest.split(['\'', '`', '#']).next().unwrap_or_default())
+        .map(|arguments| format!("-{}", arguments.split("2>>").next().unwrap_or_default()))
+        .filter(|arguments| arguments.contains("/srv/pg/wal") || arguments.contains(" ARCHIVE "))
+        .collect()
+}
+
+#[test]
+fn every_command_line_in_the_documents_is_one() -> io::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = vec![root.join("docs/migrating.md")];
+    for example in fs::read_dir(root.join("examples"))? {
+        documents.push(example?.path().join("README.md"));
+    }
+    let place = tempfile::tempdir()?;
+    let segment = "000000010000000000000003";
+    let mut lines = 0;
+    for document in documents.iter().filter(|document| document.exists()) {
+        for line in command_lines(&fs::read_to_string(document)?) {
+            lines += 1;
+            let arguments = line
+                .replace("%f", segment)
+                .replace("%p", "pg_wal/RECOVERYXLOG")
+                .replace("%r", segment)
+                .replace("SEGMENT.OFFSET", &format!("{segment}.00000028"))
+                .replace("SEGMENT", segment)
+                .replace("/srv/pg", &place.path().display().to_string());
+            let mut command = Command::new(program());
+            command.args(arguments.split_whitespace()).current_dir(place.path());
+            let output = output_of(&mut command);
+            // There is no such archive, and nothing else may be wrong.
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let expected = if line.contains("--prune") { 1 } else { 202 };
+            assert_eq!(output.status.code(), Some(expected), "{document:?}: {line}\n{said}");
+            let is_missing = said.contains("does not exist") || said.contains("No such file");
+            assert!(is_missing, "{document:?}: {line}\n{said}");
+            assert!(!said.contains("pg_standby --help"), "{document:?}: {line}\n{said}");
+        }
+    }
+    assert!(lines >= 20, "only {lines} command lines");
+    Ok(())
+}

@@ -1,0 +1,408 @@
+//! Several standbys on one archive: what each has registered there, and what is removed because of that.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use filetime::FileTime;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
+
+use crate::site::{Asking, FIRST, SEGMENT, Site, output_of};
+use crate::wal::after;
+
+const ZEROS: &str = "000000000000000000000000";
+
+/// The standby `name` asks for `requested`; its restart point is in `restart`.
+fn asks<'a>(site: &'a Site, name: &str, requested: &str, restart: &str) -> Asking<'a> {
+    site.asks(&["--standby-name", name], requested).arg(restart)
+}
+
+/// What the standby `name` has registered.
+fn registration(site: &Site, name: &str) -> Option<String> {
+    fs::read_to_string(site.archive().join(".pg_standby").join(name)).ok()
+}
+
+/// Writes a registration by hand.
+fn put_registration(site: &Site, name: &str, content: &str) {
+    site.write(&format!("archive/.pg_standby/{name}"), content);
+}
+
+/// How many segments there are, the directory of registrations left out.
+fn segments(site: &Site) -> usize {
+    site.listing().iter().filter(|name| name.len() == 24).count()
+}
+
+/// Makes a registration as old as that.
+fn age(site: &Site, name: &str, age: Duration) {
+    let time = FileTime::from_system_time(SystemTime::now() - age);
+    let path = site.archive().join(".pg_standby").join(name);
+    filetime::set_file_mtime(path, time).unwrap();
+}
+
+#[test]
+fn files_go_only_below_the_lowest_registration() {
+    let site = Site::with_five_segments();
+    asks(&site, "b.2_-", &after(FIRST, 1), &after(FIRST, 1)).ends().with_status(0).in_silence();
+    assert_eq!(registration(&site, "b.2_-").unwrap(), format!("{}\n", after(FIRST, 1)));
+    assert_eq!(segments(&site), 4);
+    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
+    assert_eq!(registration(&site, "a").unwrap(), format!("{SEGMENT}\n"));
+    assert_eq!(segments(&site), 4, "the other one still needs them");
+    asks(&site, "b.2_-", SEGMENT, &after(FIRST, 3)).ends().with_status(0).in_silence();
+    assert_eq!(segments(&site), 2);
+}
+
+#[test]
+fn the_timeline_of_a_registration_does_not_count() {
+    let site = Site::with_five_segments();
+    put_registration(&site, "b", "000000070000000000000003");
+    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
+    assert_eq!(segments(&site), 3);
+}
+
+#[test]
+fn a_standby_without_a_name_and_a_call_by_hand_respect_registrations() {
+    for line in [vec![], vec!["--prune"]] {
+        let site = Site::with_five_segments();
+        put_registration(&site, "b", &after(FIRST, 2));
+        let asking = match line.as_slice() {
+            [] => site.asks(&[], SEGMENT).arg(SEGMENT),
+            _ => {
+                site.runs(["--prune".into(), site.archive().as_os_str().to_owned(), SEGMENT.into()])
+            }
+        };
+        asking.ends().with_status(0).in_silence();
+        assert_eq!(segments(&site), 3, "{line:?}");
+        fs::remove_file(site.archive().join(".pg_standby/b")).unwrap();
+        site.asks(&[], SEGMENT).arg(SEGMENT).ends().with_status(0).in_silence();
+        assert_eq!(segments(&site), 1, "the registration was removed by hand");
+    }
+}
+
+#[test]
+fn prune_registers_for_a_standby_that_streams() {
+    let site = Site::with_five_segments();
+    let line = |options: &[&str]| {
+        let words = ["--prune", "--standby-name", "a"].iter().chain(options).map(Into::into);
+        site.runs(words.chain([site.archive().as_os_str().to_owned(), after(FIRST, 2).into()]))
+    };
+    let listed = line(&["-n"]).ends().with_status(0).stdout;
+    assert_eq!((listed.lines().count(), registration(&site, "a"), segments(&site)), (2, None, 5));
+    line(&[]).ends().with_status(0).in_silence();
+    assert_eq!(
+        (registration(&site, "a").unwrap(), segments(&site)),
+        (format!("{}\n", after(FIRST, 2)), 3)
+    );
+}
+
+#[test]
+fn a_dry_run_leaves_the_own_registration_as_it_is() {
+    let site = Site::with_five_segments();
+    put_registration(&site, "a", FIRST);
+    let line = ["--prune", "-n", "--standby-name", "a"].map(Into::into).into_iter();
+    let ended =
+        site.runs(line.chain([site.archive().as_os_str().to_owned(), SEGMENT.into()])).ends();
+    assert_eq!(ended.with_status(0).stdout.lines().count(), 4);
+    assert_eq!(registration(&site, "a").unwrap(), FIRST);
+}
+
+#[test]
+fn a_standby_without_a_restart_point_needs_what_it_asks_for() {
+    let site = Site::with_five_segments();
+    asks(&site, "a", &after(FIRST, 2), ZEROS).ends().with_status(0).in_silence();
+    assert_eq!(registration(&site, "a").unwrap(), format!("{}\n", after(FIRST, 2)));
+    assert_eq!(segments(&site), 5);
+    asks(&site, "a", &after(FIRST, 4), ZEROS).ends().with_status(0).in_silence();
+    assert_eq!(
+        registration(&site, "a").unwrap(),
+        format!("{}\n", after(FIRST, 2)),
+        "it may need more"
+    );
+    asks(&site, "a", &after(FIRST, 1), ZEROS).ends().with_status(0).in_silence();
+    assert_eq!(registration(&site, "a").unwrap(), format!("{}\n", after(FIRST, 1)), "made anew");
+    asks(&site, "a", &after(FIRST, 4), &after(FIRST, 3)).ends().with_status(0).in_silence();
+    assert_eq!(
+        (registration(&site, "a").unwrap(), segments(&site)),
+        (format!("{}\n", after(FIRST, 3)), 2)
+    );
+}
+
+#[test]
+fn nothing_is_registered_unless_a_segment_was_restored() {
+    let site = Site::with_five_segments();
+    site.put("00000002.history", "1\t0/3000000\tno recovery target specified\n");
+    asks(&site, "a", "00000002.history", ZEROS).ends().with_status(0);
+    asks(&site, "a", "000000010000000000000009", FIRST).arg("--no-wait").ends().with_status(1);
+    let required = asks(&site, "a", SEGMENT, FIRST).arg("--require-file").arg("mounted");
+    required.arg("--no-wait").ends().with_status(201);
+    assert!(!site.archive().join(".pg_standby").exists());
+}
+
+#[test]
+fn a_damaged_registration_is_named_and_nothing_is_pruned() {
+    let damaged: [(&str, &str); 5] = [
+        ("", "found \"\", expected the name of a segment"),
+        ("00000001000000000000000", "found \"00000001000000000000000\""),
+        ("000000010000000000000002\n000000010000000000000002\n", "expected the name of a segment"),
+        ("%r", "found \"%r\""),
+        ("000000010000000000000002.partial", "expected the name of a segment"),
+    ];
+    for (content, said) in damaged {
+        let site = Site::with_five_segments();
+        put_registration(&site, "b", content);
+        let ended = asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).saying(said);
+        let path = site.archive().join(".pg_standby/b");
+        let ended = ended.saying(&format!("invalid registration {path:?}: found "));
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        assert_eq!(segments(&site), 5);
+        let line = ["--prune".into(), site.archive().as_os_str().to_owned(), SEGMENT.into()];
+        site.runs(line).ends().with_status(1).saying(said);
+        assert_eq!(segments(&site), 5);
+    }
+}
+
+#[test]
+fn only_a_regular_file_counts_as_a_registration_and_a_leading_dot_hides_it() {
+    let site = Site::with_five_segments();
+    put_registration(&site, ".b", "half a regis");
+    fs::create_dir(site.archive().join(".pg_standby/c")).unwrap();
+    asks(&site, "a", SEGMENT, SEGMENT)
+        .ends()
+        .with_status(0)
+        .saying("pg_standby/c\"")
+        .saying("something other than a file of one line");
+    assert_eq!(segments(&site), 5);
+    fs::remove_dir(site.archive().join(".pg_standby/c")).unwrap();
+    symlink("/dev/zero", site.archive().join(".pg_standby/c")).unwrap();
+    asks(&site, "a", SEGMENT, SEGMENT)
+        .ends()
+        .with_status(0)
+        .saying("something other than a file of one line");
+    assert_eq!(segments(&site), 5);
+    fs::remove_file(site.archive().join(".pg_standby/c")).unwrap();
+    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
+    assert_eq!(segments(&site), 1);
+}
+
+#[test]
+fn an_own_registration_that_is_damaged_is_named_and_replaced() {
+    let site = Site::with_five_segments();
+    put_registration(&site, "a", "");
+    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).saying(".pg_standby/a");
+    assert_eq!((registration(&site, "a").unwrap(), segments(&site)), (format!("{SEGMENT}\n"), 5));
+    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
+    assert_eq!(segments(&site), 1);
+}
+
+#[test]
+fn a_registration_that_was_not_renewed_for_a_day_counts_and_is_warned_about_once_a_minute() {
+    let site = Site::with_five_segments();
+    let day = Duration::from_secs(24 * 60 * 60);
+    put_registration(&site, "b", &after(FIRST, 2));
+    age(&site, "b", Duration::from_secs(23 * 60 * 60));
+    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
+    assert_eq!(segments(&site), 3);
+    age(&site, "b", day * 3);
+    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
+    age(&site, "a", Duration::from_secs(60));
+    let ended = asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0);
+    ended.saying("pg_standby/b\" has not been renewed for 72 hours").saying(&after(FIRST, 2));
+    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
+    assert_eq!(segments(&site), 3);
+}
+
+#[test]
+fn a_full_archive_is_pruned_though_the_registration_cannot_be_written() {
+    let site = Site::with_five_segments();
+    site.write("archive/.pg_standby", "not a directory");
+    let said = asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0);
+    let said = said.saying("could not list").saying("nothing is pruned");
+    said.saying(&format!("could not write {:?}", site.archive().join(".pg_standby/a")));
+    assert_eq!(segments(&site), 5);
+    fs::remove_file(site.archive().join(".pg_standby")).unwrap();
+    put_registration(&site, "b", &after(FIRST, 2));
+    fs::create_dir(site.archive().join(".pg_standby/.a")).unwrap();
+    let ended = asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0);
+    let ended = ended.saying("could not write").saying(".pg_standby/a\"");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert_eq!((registration(&site, "a"), segments(&site)), (None, 3));
+}
+
+/// A file system over a directory of the test, as long as it lives.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn an_archive_without_any_room_left_is_pruned() {
+    if !geteuid().is_root() {
+        eprintln!(
+            "only root can mount a small disk: the test whose registration cannot be written stands for this one"
+        );
+        return;
+    }
+    let site = Site::new();
+    let small = Some("size=6m");
+    mount(Some("tmpfs"), site.archive(), Some("tmpfs"), MsFlags::empty(), small).unwrap();
+    let _mounted = Mounted(site.archive().to_owned());
+    for count in 0..5 {
+        site.put_segment(&after(FIRST, count));
+    }
+    let mut ballast = fs::File::create(site.archive().join("ballast")).unwrap();
+    let full = std::io::copy(&mut std::io::repeat(1), &mut ballast).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let ended = asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0);
+    ended.saying("could not write").saying("No space left on device");
+    assert_eq!((registration(&site, "a"), segments(&site)), (None, 1));
+    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
+    assert_eq!(registration(&site, "a").unwrap(), format!("{SEGMENT}\n"));
+}
+
+/// The standby `b` renews its registration after `a` has opened the directory of them, and before it reads it.
+fn a_registration_counts_that_is_renewed_while_others_list(site: &Site, fault: &str) {
+    for count in 0..5 {
+        site.put_segment(&after(FIRST, count));
+    }
+    let needed = after(FIRST, 1);
+    for name in ["b", ".b"] {
+        put_registration(site, name, &format!("{needed}\n"));
+    }
+    let registrations = site.archive().join(".pg_standby");
+    asks(site, "a", SEGMENT, SEGMENT)
+        .with_fault(fault)
+        .env("FAULT_FROM", registrations.join(".b"))
+        .env("FAULT_TO", registrations.join("b"))
+        .ends()
+        .with_status(0)
+        .in_silence();
+    assert!(!registrations.join(".b").exists(), "it was not renewed at that moment");
+    assert_eq!(registration(site, "b").unwrap(), format!("{needed}\n"));
+    assert_eq!(segments(site), 4);
+}
+
+#[test]
+fn a_registration_that_is_renewed_between_opening_and_reading_their_directory_counts() {
+    for fault in ["renewal", "hidden"] {
+        a_registration_counts_that_is_renewed_while_others_list(&Site::new(), fault);
+    }
+}
+
+/// Puts a btrfs of its own over `directory`.
+///
+/// # Errors
+/// Why that cannot be done on this machine.
+fn mount_btrfs(image: &Path, directory: &Path) -> Result<Mounted, String> {
+    let run = |command: &mut Command| match output_of(command) {
+        output if output.status.success() => Ok(()),
+        output => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))),
+    };
+    if !geteuid().is_root() {
+        return Err("only root can mount one".to_owned());
+    }
+    let made = fs::File::create(image).and_then(|file| file.set_len(128 << 20));
+    made.map_err(|error| error.to_string())?;
+    run(Command::new("sh")
+        .args(["-c", "PATH=$PATH:/usr/sbin:/sbin exec mkfs.btrfs -q \"$0\""])
+        .arg(image))?;
+    run(Command::new("mount").args(["-t", "btrfs", "-o", "loop"]).args([image, directory]))?;
+    Ok(Mounted(directory.to_owned()))
+}
+
+#[test]
+fn the_same_holds_on_btrfs() {
+    let site = Site::new();
+    let mounted = mount_btrfs(&site.path().join("btrfs"), site.archive());
+    if let Err(reason) = &mounted {
+        eprintln!("no btrfs to test on ({reason}): the test that hides a name stands for this one");
+        return;
+    }
+    a_registration_counts_that_is_renewed_while_others_list(&site, "renewal");
+}
+
+#[test]
+fn an_archive_that_may_not_be_written_to_is_named_once_for_all_its_files() {
+    let site = Site::with_five_segments();
+    fs::set_permissions(site.archive(), Permissions::from_mode(0o555)).unwrap();
+    let ended = site.asks(&[], SEGMENT).arg(SEGMENT).unprivileged().ends().with_status(0);
+    let ended = ended.saying("could not remove").saying("Permission denied");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert_eq!(segments(&site), 5);
+    fs::set_permissions(site.archive(), Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn registrations_are_for_all_who_use_the_archive() {
+    let site = Site::with_five_segments();
+    fs::set_permissions(site.archive(), Permissions::from_mode(0o770)).unwrap();
+    asks(&site, "a", SEGMENT, SEGMENT).after("umask 077").ends().with_status(0);
+    let mode =
+        |name: &str| fs::metadata(site.archive().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(".pg_standby"), mode(".pg_standby/a")), (0o770, 0o644));
+}
+
+#[test]
+fn a_file_system_without_permissions_has_registrations_all_the_same() {
+    let site = Site::with_five_segments();
+    let asking = asks(&site, "a", SEGMENT, SEGMENT).with_fault("modes");
+    asking.ends().with_status(0).in_silence();
+    assert_eq!((registration(&site, "a").unwrap(), segments(&site)), (format!("{SEGMENT}\n"), 1));
+}
+
+#[test]
+fn a_crash_while_a_registration_is_written_leaves_the_old_one() {
+    for fault in ["unsynced", "unnamed"] {
+        let site = Site::with_five_segments();
+        asks(&site, "a", &after(FIRST, 1), &after(FIRST, 1)).ends().with_status(0);
+        let crashes = asks(&site, "a", SEGMENT, SEGMENT).with_fault(fault);
+        crashes.ends().by_signal(Signal::SIGKILL);
+        assert_eq!(registration(&site, "a").unwrap(), format!("{}\n", after(FIRST, 1)), "{fault}");
+        assert_eq!(segments(&site), 4);
+        asks(&site, "b", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
+        assert_eq!(segments(&site), 4, "what it left is not a registration");
+        asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
+        assert_eq!(
+            (registration(&site, "a").unwrap(), segments(&site)),
+            (format!("{SEGMENT}\n"), 1)
+        );
+    }
+}
+
+#[test]
+fn pg_rewind_leaves_no_registration() {
+    let site = Site::with("archive", format!("pg_wal/{SEGMENT}"));
+    let bytes = site.put_segment(SEGMENT);
+    site.asks(&["--standby-name", "a"], SEGMENT).ends().with_status(0).in_silence();
+    assert_eq!(site.restored(), Some(bytes));
+    assert_eq!(site.listing(), [SEGMENT]);
+}
+
+#[test]
+fn two_that_prune_at_the_same_moment_do_not_disturb_each_other() {
+    let (one, other) = (Site::new(), Site::new());
+    for count in 0..2000 {
+        fs::write(one.archive().join(after("000000010000000000000000", count)), "").unwrap();
+    }
+    let line = || {
+        ["--prune".into(), one.archive().as_os_str().to_owned(), "000000010000000100000000".into()]
+    };
+    let (first, second) = (one.runs(line()).starts(), other.runs(line()).starts());
+    first.ends().with_status(0).in_silence();
+    second.ends().with_status(0).in_silence();
+    assert_eq!(segments(&one), 0);
+}
+
+#[test]
+fn registrations_that_are_elsewhere_and_not_mounted_are_not_none() {
+    let site = Site::with_five_segments();
+    symlink("/nowhere/registrations", site.archive().join(".pg_standby")).unwrap();
+    let ended = asks(&site, "one", SEGMENT, SEGMENT).ends().with_status(0);
+    assert_eq!(segments(&site), 5, "{ended:?}");
+}

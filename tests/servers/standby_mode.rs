@@ -1,0 +1,144 @@
+//! Standby mode with nothing but an archive, and no limit to the wait: the server follows, and each way to ask for failover
+//! promotes it, once. There a status alone ends nothing.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+
+use crate::machine::{PATIENCE, Result, wait_for};
+use crate::pair::{Pair, ROWS};
+use crate::trial::sleeps;
+
+tests_on_every_version!(
+    an_unlimited_wait_follows_and_sigusr1_promotes_without_what_comes_after,
+    a_smart_trigger_file_promotes_after_everything_that_is_ready,
+    a_fast_trigger_file_promotes_before_what_is_not_replayed,
+    the_mark_of_an_earlier_failover_refuses_and_promotes_nobody,
+    an_unlimited_wait_gives_way_to_a_later_timeline,
+);
+
+/// No look is due within [`PATIENCE`]: what happens, happens because something woke the program.
+const BLIND: &str = "-s 60";
+
+/// A standby that has got a segment.
+fn following(major: u32) -> Result<Pair> {
+    let mut pair = Pair::new(major, |machine| machine.restore_command(BLIND))?;
+    let restore_command = pair.machine.restore_command(BLIND);
+    pair.standby.enter_standby_mode(&restore_command, None)?;
+    pair.standby.set_recovery("recovery_target_timeline", "latest")?;
+    pair.standby.start()?;
+    pair.ship()?;
+    pair.standby_sees_every_row()?;
+    Ok(pair)
+}
+
+/// How often the server was asked to promote.
+fn promotions(pair: &Pair) -> usize {
+    pair.standby.log().matches("received promote request").count()
+}
+
+fn promoted_once_with(mut pair: Pair, rows: u32, words: &str) -> Result<()> {
+    let failed_over = pair.assert_failed_over_with(rows);
+    failed_over.map_err(|failure| pair.standby.with_log(&failure))?;
+    let log = pair.standby.log();
+    assert_eq!(promotions(&pair), 1, "{log}");
+    assert!(log.contains(words), "expected {words:?} in {log}");
+    assert!(!pair.standby.data.join("promote").exists());
+    Ok(())
+}
+
+fn an_unlimited_wait_follows_and_sigusr1_promotes_without_what_comes_after(
+    major: u32,
+) -> Result<()> {
+    let mut pair = following(major)?;
+    for _ in 0..2 {
+        pair.ship()?;
+        pair.standby_sees_every_row()?;
+    }
+    let mut call = None;
+    wait_for("a call that waits", PATIENCE, || {
+        call = pair.standby.running("pg_standby").first().copied();
+        // Whoever has slept has its handlers in place.
+        Ok(call.is_some_and(|call| sleeps(call).is_ok_and(|count| count > 0)))
+    })?;
+    // Without -w the same call waits for as long as nothing comes.
+    assert!(!pair.standby.log().contains("the server will ask again"));
+    kill(call.expect("the call"), Signal::SIGUSR1)?;
+    let rows = pair.rows;
+    promoted_once_with(pair, rows, "fast failover requested by")
+}
+
+fn a_smart_trigger_file_promotes_after_everything_that_is_ready(major: u32) -> Result<()> {
+    let mut pair = following(major)?;
+    pair.machine.ask_for_failover("smart")?;
+    let rows = pair.rows;
+    pair.standby.wait_for_promotion()?;
+    promoted_once_with(pair, rows, "smart failover requested by trigger file")?;
+
+    let mut pair = following(major)?;
+    pair.standby.stop_fast()?;
+    for _ in 0..3 {
+        pair.ship()?;
+    }
+    pair.machine.ask_for_failover("smart")?;
+    pair.standby.start()?;
+    let rows = pair.rows;
+    promoted_once_with(pair, rows, "smart failover requested by trigger file")
+}
+
+fn a_fast_trigger_file_promotes_before_what_is_not_replayed(major: u32) -> Result<()> {
+    let mut pair = following(major)?;
+    pair.standby.stop_fast()?;
+    let rows = pair.rows;
+    for _ in 0..3 {
+        pair.ship()?;
+    }
+    pair.machine.ask_for_failover("fast")?;
+    pair.standby.start()?;
+    promoted_once_with(pair, rows, "fast failover requested by trigger file")
+}
+
+fn the_mark_of_an_earlier_failover_refuses_and_promotes_nobody(major: u32) -> Result<()> {
+    let mut pair = following(major)?;
+    pair.standby.stop_fast()?;
+    let first = pair.ship()?;
+    pair.machine.ask_for_failover(&format!("smart before {first}"))?;
+    pair.standby.set("wal_retrieve_retry_interval", "50ms")?;
+    pair.standby.start()?;
+    // As often as the server asks.
+    wait_for("refusals", PATIENCE, || {
+        Ok(pair.standby.log().matches(&format!("{first} is refused")).count() >= 5)
+    })
+    .map_err(|failure| pair.standby.with_log(&failure))?;
+    pair.assert_still_a_standby()?;
+    assert_eq!(promotions(&pair), 0);
+    std::fs::remove_file(pair.machine.trigger_file())?;
+    pair.standby_sees_every_row()?;
+    pair.assert_still_a_standby()?;
+    assert!(pair.standby.log().contains("remove that file if no failover is wanted"));
+    let taken = pair.standby.stop_fast()?;
+    assert!(taken < Duration::from_secs(20), "{taken:?}");
+    Ok(())
+}
+
+fn an_unlimited_wait_gives_way_to_a_later_timeline(major: u32) -> Result<()> {
+    let mut pair = following(major)?;
+    let command = pair.machine.restore_command("").replace(" %r", "");
+    let mut heir = pair.primary.warm_standby("heir", &command)?;
+    heir.set("archive_mode", "on")?;
+    heir.set("archive_command", &format!("cp %p {}/%f", pair.machine.archive().display()))?;
+    heir.start()?;
+    pair.ship()?;
+    pair.standby_sees_every_row()?;
+    heir.wait_until(ROWS, &pair.rows.to_string(), PATIENCE)?;
+    heir.promote()?;
+    heir.wait_for_promotion()?;
+    // The standby waits for a segment that the old primary never completes.
+    heir.sql("insert into orders select generate_series(1, 10)")?;
+    heir.switch_wal()?;
+    pair.rows += 10;
+    let followed = pair.standby_sees_every_row();
+    followed.map_err(|failure| pair.standby.with_log(&failure))?;
+    assert!(pair.standby.is_in_recovery()?);
+    Ok(())
+}
