@@ -6,6 +6,7 @@
 example=$(cd "$(dirname "$0")" && pwd)
 site=
 started=
+background=
 began=$(date +%s)
 
 step() { printf '%3d s  %s\n' $(($(date +%s) - began)) "$*"; }
@@ -66,6 +67,7 @@ finish() {
     for data in $started; do
         if [ -e "$data/postmaster.pid" ]; then pg_ctl stop -s -m immediate -D "$data" >&2 || true; fi
     done
+    for process in $background; do kill "$process" 2>/dev/null || true; done
     if [ $keep = yes ]; then echo "everything is still in $site"; else rm -rf "$site"; fi
     exit $status
 }

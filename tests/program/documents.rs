@@ -19,7 +19,9 @@ fn every_line_that_runs_is_in_the_readme_of_its_example() -> io::Result<()> {
         };
         for file in fs::read_dir(&example)? {
             let file = file?.path();
-            let is_configuration = file.extension().is_some_and(|extension| extension == "conf")
+            let is_configuration = file
+                .extension()
+                .is_some_and(|extension| ["conf", "service"].iter().any(|kind| extension == *kind))
                 || ["fstab", "passfile"].iter().any(|name| file.ends_with(name));
             if !is_configuration {
                 continue;
