@@ -10,7 +10,14 @@ mod machine;
 #[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/servers/pair.rs"]
 mod pair;
-#[allow(dead_code, reason = "the tests use the rest")]
+#[allow(
+    dead_code,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "the tests use the rest, and may panic"
+)]
 #[path = "../tests/servers/shipment.rs"]
 mod shipment;
 

@@ -101,6 +101,8 @@ pub enum Finding {
     Absent,
     /// It is not in the archive, which has a later timeline that branched off from its own.
     Superseded,
+    /// It is not there, or worse than nothing, and the server itself follows a later timeline already.
+    LeftBehind,
     /// It is not in the archive, and never can be.
     Impossible,
     /// It is in the archive and may not be handed over.
@@ -252,7 +254,9 @@ impl Situation<'_> {
     fn decide_single_look(&self) -> Decision {
         match self.finding {
             _ if !self.mode.is_plain => Decision::End(Ending::LookedOnce),
-            Finding::Absent | Finding::Superseded => Decision::End(Ending::LookedOnce),
+            Finding::Absent | Finding::Superseded | Finding::LeftBehind => {
+                Decision::End(Ending::LookedOnce)
+            }
             Finding::EndsEarly { is_last: true, .. } => Decision::RestorePart,
             _ => Decision::End(Ending::NotYet),
         }
@@ -266,7 +270,9 @@ impl Situation<'_> {
         }
         match self.finding {
             Finding::Restored => Decision::End(Ending::Restored),
-            Finding::Absent | Finding::Superseded => Decision::End(Ending::Absent),
+            Finding::Absent | Finding::Superseded | Finding::LeftBehind => {
+                Decision::End(Ending::Absent)
+            }
             _ if self.request.is_some() => Decision::End(Ending::Unanswered),
             _ if self.mode.looks_once && self.mode.is_plain => Decision::End(Ending::NotYet),
             _ if self.mode.looks_once => Decision::End(Ending::Unanswered),
@@ -295,6 +301,7 @@ impl Situation<'_> {
             Finding::NoArchive
             | Finding::Absent
             | Finding::Superseded
+            | Finding::LeftBehind
             | Finding::Impossible
             | Finding::Rejected(_)
             | Finding::EndsEarly { .. }
@@ -316,12 +323,13 @@ impl Situation<'_> {
     /// When a server in standby mode gets to read something else, if nobody asks for failover.
     fn reread_at(&self) -> Option<Instant> {
         let time = match self.finding {
+            Finding::LeftBehind => Duration::ZERO,
             Finding::Absent | Finding::Superseded | Finding::Partial { .. } => REREAD,
             _ => REREAD_IN_TROUBLE,
         };
-        let is_superseded = self.finding == Finding::Superseded && !self.mode.is_plain;
-        let rereads = (self.clocks.server_has_it || is_superseded) && self.request.is_none();
-        if rereads { self.clocks.started.checked_add(time) } else { None }
+        let is_passed_by = matches!(self.finding, Finding::Superseded | Finding::LeftBehind);
+        let rereads = self.clocks.server_has_it || is_passed_by && !self.mode.is_plain;
+        if rereads && self.request.is_none() { self.clocks.started.checked_add(time) } else { None }
     }
 
     fn wait_or_end(&self, enough: Ending) -> Decision {

@@ -165,7 +165,11 @@ impl Closing<'_> {
                 }
             }
             Ending::Reread => match &self.obstacle {
-                Some(obstacle @ Obstacle::Superseded(_)) => debug!("{name}: {obstacle}"),
+                Some(
+                    obstacle @ (Obstacle::Superseded(_)
+                    | Obstacle::LeftBehind
+                    | Obstacle::Abandoned(_)),
+                ) => debug!("{name}: {obstacle}"),
                 _ => debug!("the server has {name}, and the archive has no more of it"),
             },
             Ending::Unanswered => {

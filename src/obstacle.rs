@@ -25,6 +25,8 @@ pub enum Obstacle {
     Absent,
     /// The archive does not have it, but has a later timeline that branched off from its own.
     Superseded(Branch),
+    /// The archive does not have it, and the server follows a later timeline, so that it can do without.
+    LeftBehind,
     /// Its timeline began after it.
     Impossible,
     /// The archive has it, of a timeline that the server has left behind, which is as if it were absent.
@@ -77,7 +79,8 @@ impl Obstacle {
     #[must_use]
     pub fn finding(&self) -> Finding {
         match self {
-            Self::Absent | Self::Abandoned(_) => Finding::Absent,
+            Self::Absent => Finding::Absent,
+            Self::LeftBehind | Self::Abandoned(_) => Finding::LeftBehind,
             Self::Superseded(_) | Self::Branched { .. } => Finding::Superseded,
             Self::Partial(Received { due_at, .. }) => Finding::Partial { due_at: *due_at },
             Self::Impossible => Finding::Impossible,
@@ -95,7 +98,11 @@ impl Obstacle {
     pub fn complain(&self) {
         match self {
             Self::Rejected(rejected) if rejected.reason.is_passing() => debug!("{rejected}"),
-            Self::Absent | Self::Superseded(_) | Self::Impossible | Self::Partial(_) => {}
+            Self::Absent
+            | Self::Superseded(_)
+            | Self::LeftBehind
+            | Self::Impossible
+            | Self::Partial(_) => {}
             Self::Abandoned(_)
             | Self::Branched { .. }
             | Self::Rejected(_)
@@ -160,6 +167,7 @@ impl<'a> Reporter<'a> {
             Obstacle::Failed(failure) => warn!("{failure}; trying again"),
             Obstacle::Absent
             | Obstacle::Superseded(_)
+            | Obstacle::LeftBehind
             | Obstacle::Impossible
             | Obstacle::Partial(_) => {
                 debug!("{name} is not there");
@@ -183,6 +191,7 @@ impl fmt::Display for Obstacle {
             Self::Superseded(Branch { timeline, left_at }) => {
                 write!(f, "it is not there, and timeline {timeline} branched off at {left_at}")
             }
+            Self::LeftBehind => write!(f, "the server follows a later timeline"),
             Self::Impossible => write!(f, "its timeline began after it"),
             Self::Partial(_) => write!(f, "it is still being received"),
             Self::Branched { path, end, branch: Branch { timeline, left_at } } => write!(

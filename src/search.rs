@@ -14,7 +14,7 @@ use crate::obstacle::{EarlyEnd, Obstacle, Received};
 use crate::options::Options;
 use crate::partial::{self, Partial};
 use crate::source::{Judge, Reason, Rejected, Source};
-use crate::timeline::{self, Branch};
+use crate::timeline;
 use crate::wal::lsn::Lsn;
 use crate::wal::name::{Numbering, SegmentName, WalName};
 use crate::wal::records::Stop;
@@ -82,7 +82,7 @@ impl<'a> Search<'a> {
             Look::Absent if self.is_impossible() => Err(Obstacle::Impossible),
             Look::Absent => match self.look_for_partial(request)? {
                 Some(partial) => Err(Obstacle::Partial(partial)),
-                None => Err(self.later_timeline().map_or(Obstacle::Absent, Obstacle::Superseded)),
+                None => Err(self.later_timeline()?.unwrap_or(Obstacle::Absent)),
             },
             // A location that was there before has gone away, and may come back.
             Look::Unavailable(unavailable) => Err(Obstacle::Unavailable(Unavailable {
@@ -205,14 +205,20 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// A later timeline in the archive that a server in standby mode can go on with, wherever it branched off.
-    fn later_timeline(&mut self) -> Option<Branch> {
-        match self.options.requested {
-            WalName::Segment(SegmentName { timeline, .. }) if self.is_in_standby_mode => {
-                timeline::branch_before(Lsn::MAX, timeline, self.archive, &mut self.judge)
-            }
-            _ => None,
+    /// A later timeline that a server in standby mode can go on with, wherever it branched off.
+    fn later_timeline(&mut self) -> Result<Option<Obstacle>, Obstacle> {
+        let (WalName::Segment(SegmentName { timeline, .. }), true) =
+            (self.options.requested, self.is_in_standby_mode)
+        else {
+            return Ok(None);
+        };
+        let wal_directory = directory_of(&self.options.destination);
+        let followed = timeline::newest_timeline(wal_directory).map_err(Obstacle::Failed)?;
+        if followed.is_some_and(|followed| followed > timeline) {
+            return Ok(Some(Obstacle::LeftBehind));
         }
+        let branch = timeline::branch_before(Lsn::MAX, timeline, self.archive, &mut self.judge);
+        Ok(branch.map(Obstacle::Superseded))
     }
 
     fn is_impossible(&mut self) -> bool {

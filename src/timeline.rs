@@ -128,8 +128,11 @@ pub fn abandoned(
         .map(|left_at| Abandoned { segment, followed, left_at, history }))
 }
 
-/// The newest timeline whose history file is in `directory`; `None` where there is none, or no such directory.
-fn newest_timeline(directory: &Path) -> Result<Option<u32>, Failure> {
+/// Returns the newest timeline whose history file is in `directory`; `None` where there is none, or no such directory.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn newest_timeline(directory: &Path) -> Result<Option<u32>, Failure> {
     let failed = |source| Failure::Read { path: directory.to_owned(), source };
     let names = match names_in(directory) {
         Ok(names) => names,

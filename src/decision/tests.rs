@@ -164,7 +164,9 @@ fn recovery_ends_only_because_somebody_asked() {
         };
         let is_answer = match finding {
             Finding::Absent => !case.is_segment() || mode.looks_once,
-            Finding::Superseded => !case.is_segment() || mode.looks_once || !mode.is_plain,
+            Finding::Superseded | Finding::LeftBehind => {
+                !case.is_segment() || mode.looks_once || !mode.is_plain
+            }
             Finding::Impossible => true,
             _ => mode.looks_once && !mode.is_plain,
         };
@@ -242,6 +244,7 @@ fn a_server_that_has_the_segment_waits_for_more_of_it_only_for_a_moment() {
     };
     let later = started + Duration::from_secs(3600);
     let partial = Finding::Partial { due_at: later + SLEEP };
+    assert_eq!(decide_at(false, Finding::LeftBehind, None, started), Decision::End(Ending::Reread));
     for (finding, limit) in
         [(Finding::Absent, REREAD), (partial, REREAD), (Finding::Unavailable, REREAD_IN_TROUBLE)]
     {

@@ -142,6 +142,13 @@ fn in_standby_mode_a_later_timeline_in_the_archive_ends_the_wait_after_a_moment(
     let running = site.asks(&["-s", "60"], SEGMENT).starts().until_it_waits();
     site.put("00000002.history", history);
     running.ends().with_status(1).in_silence();
+    // A server that has gone on already asks for the older timeline only because the later one has nothing.
+    let gone_on = self::site("0/500000");
+    gone_on.write("standby.signal", "");
+    for name in [SEGMENT, &after(SEGMENT, 1)] {
+        gone_on.asks(&["-s", "60", "-w", "50"], name).ends().with_status(1).in_silence();
+        assert_eq!(gone_on.restored(), None);
+    }
     // What is there is restored first, and a timeline of another line is none to go on with.
     site.put_segment(SEGMENT);
     site.asks(&["-s", "60"], SEGMENT).ends().with_status(0);

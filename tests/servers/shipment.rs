@@ -246,7 +246,7 @@ pub struct Acknowledged {
 const ROWS_EACH: i64 = 3;
 const SESSIONS: i32 = 4;
 /// How far the numbers of two sessions are apart.
-const APART: i32 = 1_000_000;
+const APART: i32 = 100_000;
 
 impl Load {
     /// Begins. Loads with different `series` have different numbers.

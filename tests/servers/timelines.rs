@@ -73,9 +73,10 @@ impl Way {
     fn options(self) -> &'static str {
         match self {
             Self::Smart | Self::Fast | Self::Signal | Self::Promote => BLIND,
-            Self::MaxWait | Self::StandbyMode => "-s 60 -w 1",
+            Self::MaxWait => "-s 60 -w 1",
+            Self::StandbyMode => "-s 60 -w 1 -d",
             // Should the server ask once more than it does, the poll ends.
-            Self::PromoteInStandbyMode => "-s 60 -w 5",
+            Self::PromoteInStandbyMode => "-s 60 -w 5 -d",
         }
     }
 
@@ -331,7 +332,7 @@ impl Stage {
     }
 
     fn goes_on_with_the_timeline(&self, standby: &mut Server) -> Result<()> {
-        // Each poll says so.
+        // Each call says so, if it is to log every step.
         wait_for("a second poll", PATIENCE, || {
             self.is_up_without_the_dead(standby)?;
             Ok(standby.log().matches(ABSENT).count() >= 2)

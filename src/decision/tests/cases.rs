@@ -78,6 +78,7 @@ pub fn findings() -> Vec<Finding> {
         Finding::Ready,
         Finding::Absent,
         Finding::Superseded,
+        Finding::LeftBehind,
         Finding::Impossible,
         Finding::Unavailable,
         Finding::NoArchive,
@@ -238,13 +239,18 @@ impl Case<'_> {
     }
 
     pub fn is_absent(&self) -> bool {
-        self.finds(&[Finding::Absent, Finding::Superseded])
+        self.finds(&[Finding::Absent]) || self.is_passed_by()
+    }
+
+    /// There is a later timeline.
+    pub fn is_passed_by(&self) -> bool {
+        self.finds(&[Finding::Superseded, Finding::LeftBehind])
     }
 
     /// A server in standby mode goes on with a later timeline.
     pub fn is_reread(&self) -> bool {
         let Situation { mode, request, .. } = self.situation;
-        self.finds(&[Finding::Superseded])
+        self.is_passed_by()
             && !mode.is_plain
             && !mode.looks_once
             && request.is_none()
