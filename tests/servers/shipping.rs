@@ -239,6 +239,8 @@ impl Relay {
         let (name, bytes) = received(&self.pair.primary)?;
         let partial = self.pair.machine.archive().join(format!("{name}.partial"));
         self.pair.machine.write(&partial, bytes)?;
+        self.heir.sql("insert into orders values (0), (0), (0)")?;
+        self.same_rows()?;
         // As a whole segment, it is what the server asks for whenever its own timeline has no more.
         self.pair.primary.sql("select pg_switch_wal()")?;
         let whole = self.pair.primary.data.join("pg_wal").join(&name);
