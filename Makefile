@@ -4,6 +4,7 @@
 # make lint      format, clippy, documentation, man page, shell scripts
 # make soak      random faults on real servers, for minutes=5
 # make enumerate every system call made to fail, one by one (needs strace); slice=3 or minutes=1 for a part
+# make corpus    gigabytes of real WAL, good and damaged, for the check of the records; versions=15,18 or part=1 for less
 # make bench     measures how far a standby is behind, and what restoring and pruning cost
 # make install   to $(DESTDIR)$(prefix), /usr/local unless told otherwise
 # make dist      the source tarball with all crates in it, in target/dist
@@ -31,7 +32,7 @@ program := $(CARGO_TARGET_DIR)/release/pg_standby
 further := docs/migrating.md $(shell find /dev/null $(wildcard examples/README.md examples/*.sh) \
 	$(dir $(wildcard examples/*/README.md)) -type f)
 
-.PHONY: all demo test test-program enumerate soak bench lint install uninstall dist deb rpm check-packages clean
+.PHONY: all demo test test-program enumerate corpus soak bench lint install uninstall dist deb rpm check-packages clean
 
 all:
 	$(CARGO) build --release --locked
@@ -64,6 +65,11 @@ enumerate:
 	@command -v strace >/dev/null || { echo 'strace is missing: apt-get install strace' >&2; exit 1; }
 	$(CARGO) test --locked --test enumerate -- $(foreach option,only slice minutes,$(if $($(option)),--$(option) $($(option))))
 
+# versions=15,18 seed=1; part=1 runs what CI runs of it. With the program as it is shipped: it is called some 100,000 times.
+corpus: $(program)
+	scripts/get-postgres
+	PG_STANDBY_UNDER_TEST=$(program) $(CARGO) test --locked --test corpus -- $(if $(part),--part) $(foreach option,versions seed,$(if $($(option)),--$(option) $($(option))))
+
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -73,7 +79,7 @@ lint:
 	zsh -n completions/_pg_standby
 	fish -n completions/pg_standby.fish
 
-$(program): Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs)
+$(program): Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs src/*/*/*.rs)
 	$(CARGO) build --release --locked
 
 install: $(program)

@@ -109,6 +109,18 @@ impl Machine {
     pub fn primary(self: &Arc<Self>, initdb_options: &[&str]) -> Result<Server> {
         let data = self.path().join("primary");
         self.copy(&self.fresh_cluster(initdb_options)?, &data)?;
+        self.primary_on(data)
+    }
+
+    /// The same with a system identifier of its own, made by initdb now, and not kept.
+    #[allow(dead_code, reason = "only the corpus has segments too large to be kept")]
+    pub fn primary_of_its_own(self: &Arc<Self>, initdb_options: &[&str]) -> Result<Server> {
+        let data = self.path().join("primary");
+        self.initdb(initdb_options, &data)?;
+        self.primary_on(data)
+    }
+
+    fn primary_on(self: &Arc<Self>, data: PathBuf) -> Result<Server> {
         let primary = Server::new(self, "primary", data)?;
         primary.set("archive_mode", "on")?;
         primary.set("archive_command", &format!("cp %p {}/%f", self.archive().display()))?;
@@ -204,14 +216,7 @@ impl Machine {
             return Ok(cluster);
         }
         let made = self.path().join("initdb");
-        Self::run(
-            self.command(self.installation.program("initdb"))
-                .args(["--no-sync", "--auth=trust", "--username=postgres"])
-                .args(["--encoding=UTF8", "--locale=C"])
-                .args(initdb_options)
-                .arg("-D")
-                .arg(&made),
-        )?;
+        self.initdb(initdb_options, &made)?;
         // Other threads and other processes may be at the same point: the name appears with a whole
         // directory behind it, and whoever comes second throws his away.
         let copy = COPIES.fetch_add(1, Ordering::Relaxed);
@@ -226,6 +231,17 @@ impl Machine {
             }
         }
         Ok(cluster)
+    }
+
+    fn initdb(&self, options: &[&str], data: &Path) -> Result<()> {
+        Self::run(
+            self.command(self.installation.program("initdb"))
+                .args(["--no-sync", "--auth=trust", "--username=postgres"])
+                .args(["--encoding=UTF8", "--locale=C"])
+                .args(options)
+                .arg("-D")
+                .arg(data),
+        )
     }
 
     /// The same installation, or a copy of it where its programs are out of reach: target/ often lies below a directory

@@ -1,0 +1,71 @@
+//! Damages to a segment: what disks, copies and people do to files.
+
+use std::fmt;
+
+use crate::random::Random;
+
+pub const SECTOR: usize = 512;
+
+/// Other bytes from an offset on.
+pub struct Damage {
+    pub at: usize,
+    pub bytes: Vec<u8>,
+    what: &'static str,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {:#X}, {} bytes", self.what, self.at, self.bytes.len())
+    }
+}
+
+/// Each piece of that size zeroed, one after the other, or of so many pieces one.
+pub fn zeros(length: usize, piece: usize, one_of: usize) -> impl Iterator<Item = Damage> {
+    let starts = (0..length).step_by(piece).step_by(one_of.max(1));
+    starts.map(move |at| Damage { at, bytes: vec![0; piece], what: "zeros" })
+}
+
+/// Anything, within `end` bytes from the beginning for most of them; `older` is another segment.
+pub fn random(good: &[u8], older: &[u8], end: usize, block: usize, random: &mut Random) -> Damage {
+    let end = if random.happens(90) { end } else { good.len() };
+    let mut one_of =
+        |size: usize, within: usize| random.length_between(0, (within / size).max(1) - 1) * size;
+    let (byte, sector, page) = (one_of(1, end), one_of(SECTOR, end), one_of(block, end));
+    let (other_sector, other_page) = (one_of(SECTOR, good.len()), one_of(block, good.len()));
+    let copy = |what, at: usize, from: &[u8]| Damage { at, bytes: from.to_vec(), what };
+    match random.between(0, 13) {
+        0..=3 => {
+            let bit = 1 << random.between(0, 7);
+            Damage { at: byte, bytes: vec![good[byte] ^ bit], what: "a flipped bit" }
+        }
+        4 => {
+            let in_header = page + random.length_between(0, 39);
+            let bit = 1 << random.between(0, 7);
+            Damage {
+                at: in_header,
+                bytes: vec![good[in_header] ^ bit],
+                what: "a flipped bit in a page's header",
+            }
+        }
+        5 => {
+            let length = random.length_between(1, 16).min(good.len() - byte);
+            let bytes = (0..length).map(|_| random.between(0, 255).to_le_bytes()[0]).collect();
+            Damage { at: byte, bytes, what: "other bytes" }
+        }
+        6 => copy("another sector", sector, &good[other_sector..other_sector + SECTOR]),
+        7 => copy("another segment's sector", sector, &older[sector..sector + SECTOR]),
+        8 => copy("another page", page, &good[other_page..other_page + block]),
+        9 => copy("another segment's page", page, &older[page..page + block]),
+        10 => {
+            let (low, high) = (sector.min(other_sector), sector.max(other_sector));
+            let mut bytes = good[low..high + SECTOR].to_vec();
+            let last = bytes.len() - SECTOR;
+            bytes[..SECTOR].copy_from_slice(&good[high..high + SECTOR]);
+            bytes[last..].copy_from_slice(&good[low..low + SECTOR]);
+            Damage { at: low, bytes, what: "two sectors swapped" }
+        }
+        11 => Damage { at: sector, bytes: vec![0; good.len() - sector], what: "zeros to the end" },
+        12 => copy("an older segment's end", sector, &older[sector..]),
+        _ => copy("an older segment's end from within a sector", byte, &older[byte..]),
+    }
+}

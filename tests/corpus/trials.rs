@@ -1,0 +1,298 @@
+//! Segments damaged, one damage after the other, and what becomes of each: refused where it counts, taken where no server
+//! would notice. What has not been noticed in a record that goes on in the next segment must be noticed there.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use tempfile::TempDir;
+
+use crate::archive::Archive;
+use crate::damage::{self, Damage, SECTOR};
+use crate::header::Header;
+use crate::judge::WalDump;
+use crate::layout::{Class, Layout};
+use crate::machine::{Doing, Failure, Result};
+use crate::random::Random;
+use crate::standby::Standby;
+use crate::terminal::Interrupted;
+
+/// Segments before the damaged one that its first record may have begun in.
+const BEFORE: usize = 64;
+
+#[derive(Default)]
+pub struct Counts {
+    tried: u64,
+    refused: u64,
+    /// Of bytes that no server looks at.
+    taken: u64,
+    /// Of bytes of a record that goes on in the next segment, which was refused then.
+    refused_next: u64,
+    /// Flags without a meaning, and what is left of records that were overwritten.
+    either: u64,
+    judged: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Self) {
+        self.tried += other.tried;
+        self.refused += other.refused;
+        self.taken += other.taken;
+        self.refused_next += other.refused_next;
+        self.either += other.either;
+        self.judged += other.judged;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} damages: {} refused, {} with the next segment; {} that no server notices taken, {} one or the other",
+            self.tried, self.refused, self.refused_next, self.taken, self.either
+        )?;
+        if self.judged > 0 {
+            write!(f, "; {} as pg_waldump decides", self.judged)?;
+        }
+        Ok(())
+    }
+}
+
+/// A segment to be damaged.
+struct Subject {
+    name: String,
+    before: Vec<String>,
+    next: String,
+    good: Vec<u8>,
+    older: Vec<u8>,
+    header: Header,
+    layout: Layout,
+    /// Where a record begins from which on this segment can be read, in WAL.
+    from: u64,
+}
+
+pub struct Trials<'a> {
+    archive: &'a Archive<'a>,
+    judge: Option<&'a WalDump>,
+    subjects: Vec<Subject>,
+}
+
+impl<'a> Trials<'a> {
+    /// Chooses a segment that is full of records, one that ends with a switch, one with a record that was overwritten, and
+    /// one in which a timeline ends, as far as there are such.
+    pub fn on(archive: &'a Archive<'a>, judge: Option<&'a WalDump>) -> Result<Self> {
+        let route = archive.routes.first().ok_or_else(|| Failure::new("there is no WAL"))?;
+        let mut layouts = Vec::new();
+        for name in route {
+            let bytes = archive.read(name)?;
+            let timeline = u32::from_str_radix(&name[..8], 16)?;
+            layouts.push(Layout::of(&bytes, timeline).doing(name)?);
+        }
+        let inner = 2..route.len().saturating_sub(1);
+        let find = |is: &dyn Fn(&Layout) -> bool| {
+            inner.clone().filter(|n| is(&layouts[*n])).max_by_key(|n| layouts[*n].records)
+        };
+        let is_full = |layout: &Layout| {
+            let goes = |class| layout.classes.contains(&class);
+            !layout.has_switch && goes(Class::Tail) && goes(Class::Open)
+        };
+        let chosen = [
+            find(&is_full)
+                .or_else(|| find(&|layout| !layout.has_switch))
+                .or_else(|| find(&|_| true)),
+            find(&|layout| layout.has_switch),
+            find(&|layout| layout.has_overwritten),
+            find(&|layout| layout.timelines.len() > 1),
+        ];
+        if chosen[0].is_none() {
+            return Err(Failure::new("there is too little WAL"));
+        }
+        let mut subjects: Vec<Subject> = Vec::new();
+        for number in chosen.into_iter().flatten() {
+            let name = route[number].clone();
+            if subjects.iter().any(|subject| subject.name == name) {
+                continue;
+            }
+            let from = (0..number).rev().find_map(|n| Some((n, layouts[n].last?)));
+            let (first, last) = from.ok_or_else(|| Failure::new("no record begins before it"))?;
+            let good = archive.read(&name)?;
+            let header = Header::of(&good).ok_or_else(|| Failure::new("no header"))?;
+            let back = (number - first) as u64 * archive.segment_size;
+            // Unless that is overwritten there, or goes on.
+            let mut layout = Layout::of(&good, u32::from_str_radix(&name[..8], 16)?)?;
+            if !layouts[number + 1].classes.contains(&Class::Tail) {
+                layout.forget_what_is_open();
+            }
+            subjects.push(Subject {
+                before: route[first.min(number.saturating_sub(BEFORE))..number].to_vec(),
+                next: route[number + 1].clone(),
+                older: archive.read(&route[number - 2])?,
+                from: header.lsn - back + last as u64,
+                layout,
+                good,
+                header,
+                name,
+            });
+        }
+        Ok(Self { archive, judge, subjects })
+    }
+
+    /// Tries so many random damages, and as many pages and sectors of zeros unless that are enough for all of them.
+    pub fn run(
+        &self,
+        damages: usize,
+        random: &mut Random,
+        interrupted: &Interrupted,
+    ) -> Result<Counts> {
+        let mut all: Vec<(usize, Damage)> = Vec::new();
+        for (number, subject) in self.subjects.iter().enumerate() {
+            let block = subject.header.block_size as usize;
+            if number == 0 {
+                for piece in [block, SECTOR] {
+                    let pieces = subject.good.len() / piece;
+                    let one_of = if damages < 1000 { pieces / damages } else { 1 };
+                    let zeros = damage::zeros(subject.good.len(), piece, one_of);
+                    all.extend(zeros.map(|damage| (number, damage)));
+                }
+            }
+            let free =
+                subject.layout.classes.iter().rev().take_while(|class| **class == Class::Free);
+            let end = subject.good.len() - free.count();
+            for _ in 0..damages / self.subjects.len() {
+                let damage = damage::random(&subject.good, &subject.older, end, block, random);
+                all.push((number, damage));
+            }
+        }
+        let next = AtomicUsize::new(0);
+        let counts = Mutex::new(Counts::default());
+        let work = || -> Result<()> {
+            let desks: Vec<Desk> = self
+                .subjects
+                .iter()
+                .map(|subject| Desk::new(self.archive, subject, self.judge))
+                .collect::<Result<_>>()?;
+            let mut own = Counts::default();
+            while let Some((number, damage)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                interrupted.check()?;
+                let subject = &self.subjects[*number];
+                desks[*number]
+                    .try_one(damage, &mut own)
+                    .doing(format_args!("{}, {damage}", subject.name))?;
+            }
+            if let Ok(mut counts) = counts.lock() {
+                counts.add(&own);
+            }
+            Ok(())
+        };
+        let workers = thread::available_parallelism().map_or(2, usize::from);
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().map_err(|_| Failure::new("a worker panicked"))?
+            })
+        })?;
+        counts.into_inner().map_err(|_| Failure::new("a worker panicked"))
+    }
+}
+
+/// A standby whose archive has one segment, which is damaged, and the next one.
+struct Desk<'a> {
+    subject: &'a Subject,
+    standby: Standby,
+    archive: TempDir,
+    judge: Option<(&'a WalDump, PathBuf)>,
+}
+
+impl<'a> Desk<'a> {
+    fn new(archive: &Archive, subject: &'a Subject, judge: Option<&'a WalDump>) -> Result<Self> {
+        let here = tempfile::tempdir_in(archive.cluster.machine.path())?;
+        let standby = Standby::of(archive, here.path())?;
+        let path = here.path().join(&subject.name);
+        fs::write(&path, &subject.good)?;
+        fs::hard_link(archive.path(&subject.next), here.path().join(&subject.next))?;
+        let judges = here.path().join("judge");
+        fs::create_dir(&judges)?;
+        // pg_waldump wants all of them under one timeline.
+        let renamed = |name: &str| judges.join(format!("{}{}", &subject.name[..8], &name[8..]));
+        fs::hard_link(&path, renamed(&subject.name))?;
+        for name in &subject.before {
+            fs::hard_link(archive.path(name), standby.wal(name))?;
+            fs::hard_link(archive.path(name), renamed(name))?;
+        }
+        let judge = judge.map(|judge| (judge, judges));
+        Ok(Self { subject, standby, archive: here, judge })
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) -> Result<()> {
+        let path = self.archive.path().join(&self.subject.name);
+        let file = OpenOptions::new().write(true).open(path)?;
+        Ok(file.write_all_at(bytes, at as u64)?)
+    }
+
+    fn try_one(&self, damage: &Damage, counts: &mut Counts) -> Result<()> {
+        let Subject { name, next, good, header, layout, .. } = self.subject;
+        let Damage { at, bytes, .. } = damage;
+        let before = &good[*at..*at + bytes.len()];
+        self.write(*at, bytes)?;
+        let answer = self.standby.ask(name)?;
+        let consequence = layout.consequence(before, bytes, header.block_size as usize, *at);
+        let mut is_noticed_next = false;
+        if answer.taken {
+            if consequence == Class::Open {
+                fs::rename(self.standby.restored(), self.standby.wal(name))?;
+                is_noticed_next = !self.standby.ask(next)?.taken;
+                fs::remove_file(self.standby.wal(name))?;
+            }
+            let _ = fs::remove_file(self.standby.restored());
+        }
+        self.hear_the_judge(damage, before, answer.taken, counts)?;
+        self.write(*at, before)?;
+        counts.tried += 1;
+        let count = match (consequence, answer.taken) {
+            (Class::Counts | Class::Tail | Class::Open, false) => &mut counts.refused,
+            (Class::Free, true) => &mut counts.taken,
+            (Class::Either, _) => &mut counts.either,
+            (Class::Open, true) if is_noticed_next => &mut counts.refused_next,
+            (class, taken) => {
+                let words = if taken { "was taken" } else { "was refused" };
+                return Err(Failure::new(format!("{class:?}, and {words}: {}", answer.said)));
+            }
+        };
+        *count += 1;
+        Ok(())
+    }
+
+    fn hear_the_judge(
+        &self,
+        damage: &Damage,
+        before: &[u8],
+        taken: bool,
+        counts: &mut Counts,
+    ) -> Result<()> {
+        let Some((judge, directory)) = &self.judge else { return Ok(()) };
+        let Subject { name, good, header, from, .. } = self.subject;
+        let timeline = u32::from_str_radix(&name[..8], 16)?;
+        let end = header.lsn + good.len() as u64;
+        let reads = judge.reads(directory, timeline, *from, end)?;
+        // It knows no cluster, and hears of a timeline that is too late on the page after.
+        let changed = |at: &usize| {
+            let index = at - damage.at;
+            damage.bytes.get(index).zip(before.get(index)).is_some_and(|(new, old)| new != old)
+        };
+        let last = good.len() - header.block_size as usize;
+        let is_excused = [24..32, last + 4..last + 8]
+            .into_iter()
+            .flatten()
+            .any(|at| at >= damage.at && changed(&at));
+        if reads == taken || (reads && is_excused) {
+            counts.judged += 1;
+            return Ok(());
+        }
+        let words = |yes| if yes { "reads" } else { "does not read" };
+        Err(Failure::new(format!("pg_waldump {}, pg_standby {}", words(reads), words(taken))))
+    }
+}
