@@ -1,11 +1,12 @@
 //! What did the operator ask for? Checked values; where they came from is not known here.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::data_directory::WAL_DIRECTORIES;
-use crate::wal::name::{SegmentName, WalName};
+use crate::wal::name::{Position, SegmentName, WalName};
 
 /// What one invocation is for.
 #[derive(Debug)]
@@ -103,5 +104,13 @@ impl Options {
         let directory = self.destination.parent().and_then(Path::file_name);
         name == Some(OsStr::new(&self.requested.to_string()))
             && directory.is_some_and(|is| WAL_DIRECTORIES.iter().any(|name| is == *name))
+    }
+    /// Returns whether recovery is about to begin, so that the server has not read what lies in its WAL directory: it passes
+    /// zeros for `%r` until then (`RestoreArchivedFile` in PostgreSQL's `xlogarchive.c`).
+    #[must_use]
+    pub fn is_before_redo(&self) -> bool {
+        let restart = self.restart_file.as_ref();
+        let restart = restart.and_then(|name| SegmentName::parse(name.as_bytes()));
+        restart.is_some_and(|restart| restart.position == Position::ZERO)
     }
 }

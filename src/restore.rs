@@ -148,7 +148,8 @@ impl<'a> Staged<'a> {
             Obstacle::Failed(Failure::Read { path, source })
         })?;
         let copy = Copy { segment, header, contents: &contents };
-        Ok(verification::stop(&copy, directory_of(self.destination)))
+        let has_read = directory_of(self.destination);
+        Ok(verification::stop(&copy, Some(has_read).filter(|_| !options.is_before_redo())))
     }
 
     /// Gives the copy its name, in place of whatever has it. That fails where the destination is a directory, or its

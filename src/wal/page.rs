@@ -35,7 +35,7 @@ impl Format {
     /// Returns the layout of a segment with that header; `None` where its records are laid out in a way not known
     /// here: before 9.5, or later than the last release known.
     pub fn of(header: &Header) -> Option<Self> {
-        (OLDEST..=NEWEST).contains(&header.magic).then_some(Self {
+        is_known(header.magic).then_some(Self {
             magic: header.magic,
             block_size: header.block_size,
             segment_size: header.numbering.segment_size,
@@ -61,6 +61,19 @@ impl Format {
         let last = if self.magic < FIRST_WITH_21 { 19 } else { 21 };
         id <= last || (self.magic >= FIRST_WITH_CUSTOM && id >= 128)
     }
+}
+
+fn is_known(magic: u16) -> bool {
+    (OLDEST..=NEWEST).contains(&magic)
+}
+
+/// Returns which magic a segment's first page should have, where that is not the one it has. All pages of a cluster have
+/// one (`XLOG_PAGE_MAGIC` in `xlog_internal.h`): `before` is that of the segment before. Where that is not known, a
+/// magic that is not known either is no other release's if the next page has one that is.
+pub fn other_magic(bytes: &[u8], header: &Header, before: Option<u16>) -> Option<u16> {
+    let next_page = || Bytes(bytes.get(header.block_size as usize..)?).u16_at(0);
+    let known = || next_page().filter(|next| !is_known(header.magic) && is_known(*next));
+    before.or_else(known).filter(|expected| *expected != header.magic)
 }
 
 /// A page whose header is right.

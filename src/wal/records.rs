@@ -10,7 +10,7 @@ mod skim;
 use super::damage::Damage;
 use super::header::{Bytes, Header};
 use super::lsn::Lsn;
-use super::page::{Format, Page};
+use super::page::{Format, Page, other_magic};
 use super::record::{self, Head, Unfinished};
 
 /// The bytes of a segment, or of as much of it as there is.
@@ -102,6 +102,15 @@ impl<'a> Segment<'a> {
     #[must_use]
     pub fn new(bytes: &'a [u8], header: &Header, timeline: u32) -> Option<Self> {
         Some(Self { bytes, format: Format::of(header)?, start: header.lsn, timeline })
+    }
+
+    /// Returns where a server stops that finds a magic on the first page which is not its own: at once. It is told from
+    /// that of the segment `before`, or from the next page.
+    #[must_use]
+    pub fn stop_at_magic(bytes: &[u8], header: &Header, before: Option<u16>) -> Option<Stop> {
+        let expected = other_magic(bytes, header, before)?;
+        let (page, found) = (header.lsn, header.magic);
+        Some(Stop { at: page, valid: 0, why: Damage::Magic { page, found, expected } })
     }
 
     /// Reads the records and their checksums.

@@ -25,6 +25,16 @@ pub fn zeros(length: usize, piece: usize, one_of: usize) -> impl Iterator<Item =
     starts.map(move |at| Damage { at, bytes: vec![0; piece], what: "zeros" })
 }
 
+/// Each bit of the first bytes, flipped.
+pub fn bits(good: &[u8], bytes: usize) -> impl Iterator<Item = Damage> {
+    let flipped = |at: usize, bit: u8| Damage {
+        at,
+        bytes: vec![good[at] ^ (1 << bit)],
+        what: "a flipped bit in the first page's header",
+    };
+    (0..bytes).flat_map(move |at| (0..8).map(move |bit| flipped(at, bit)))
+}
+
 /// Anything, within `end` bytes from the beginning for most of them; `older` is another segment.
 pub fn random(good: &[u8], older: &[u8], end: usize, block: usize, random: &mut Random) -> Damage {
     let end = if random.happens(90) { end } else { good.len() };

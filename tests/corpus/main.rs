@@ -6,7 +6,7 @@
 //! the version of Debian's packages also by `pg_waldump`.
 //!
 //! `make corpus` runs all of it, which takes a while and a few GB below TMPDIR;
-//! `cargo test --test corpus -- [--part] [--versions 15,18] [--seed N]` for less. `--part` is the part that CI runs. A seed
+//! `cargo test --test corpus -- [--part] [--versions 15,18] [--sizes 1,16] [--seed N]` for less. `--part` is the part that CI runs. A seed
 //! repeats all choices, though not the moments at which servers are killed.
 
 #![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "it is a test")]
@@ -77,7 +77,7 @@ fn corpus(options: &Options, interrupted: &Interrupted) -> Result<()> {
     for version in &options.versions {
         let mut random = Random::new(options.seed.wrapping_add(u64::from(*version)));
         let judge = Some(&judge).filter(|judge| judge.major == *version);
-        let (good, bad) = try_version(*version, options.part, judge, &mut random, interrupted)
+        let (good, bad) = try_version(*version, options, judge, &mut random, interrupted)
             .doing(format_args!("PostgreSQL {version}"))?;
         taken.add(&good);
         counts.add(&bad);
@@ -90,13 +90,14 @@ fn corpus(options: &Options, interrupted: &Interrupted) -> Result<()> {
 
 fn try_version(
     version: u32,
-    part: bool,
+    options: &Options,
     judge: Option<&WalDump>,
     random: &mut Random,
     interrupted: &Interrupted,
 ) -> Result<(Taken, Counts)> {
     let (mut taken, mut counts) = (Taken::default(), Counts::default());
-    for amount in Amount::of(version, part) {
+    let amounts = Amount::of(version, options.part).into_iter();
+    for amount in amounts.filter(|amount| options.takes(amount.segment_size)) {
         let begin = Instant::now();
         let machine = Machine::new(version, env!("CARGO_BIN_EXE_pg_standby"))?;
         let cluster = Cluster::live(&machine, &amount, random, interrupted)?;
@@ -123,33 +124,39 @@ fn try_version(
 struct Options {
     part: bool,
     versions: Vec<u32>,
+    /// In MB; all there are unless said.
+    sizes: Option<Vec<u32>>,
     seed: u64,
 }
 
 impl Options {
     fn from_arguments() -> Result<Self> {
         let mut part = false;
-        let mut versions: Option<Vec<u32>> = None;
+        let (mut versions, mut sizes) = (None, None);
+        let numbers = |name: &str, list: Option<String>| -> Result<Vec<u32>> {
+            let list = list.unwrap_or_default();
+            list.split(',').map(|number| number.parse().doing(name)).collect()
+        };
         let mut seed = RandomState::new().hash_one(0) % 1_000_000;
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--part" => part = true,
-                "--versions" => {
-                    let list = arguments.next().unwrap_or_default();
-                    let numbers: std::result::Result<_, _> =
-                        list.split(',').map(str::parse).collect();
-                    versions = Some(numbers.doing("--versions")?);
-                }
+                "--versions" => versions = Some(numbers(&argument, arguments.next())?),
+                "--sizes" => sizes = Some(numbers(&argument, arguments.next())?),
                 "--seed" => seed = arguments.next().unwrap_or_default().parse().doing("--seed")?,
                 _ => {
                     return Err(Failure::new(format!(
-                        "`{argument}` is none of --part, --versions 15,18, --seed N"
+                        "`{argument}` is none of --part, --versions 15,18, --sizes 1,16, --seed N"
                     )));
                 }
             }
         }
         let usual = || if part { PART.to_vec() } else { VERSIONS.collect() };
-        Ok(Self { part, versions: versions.unwrap_or_else(usual), seed })
+        Ok(Self { part, versions: versions.unwrap_or_else(usual), sizes, seed })
+    }
+
+    fn takes(&self, size: u32) -> bool {
+        self.sizes.as_ref().is_none_or(|sizes| sizes.contains(&size))
     }
 }

@@ -159,6 +159,7 @@ impl<'a> Trials<'a> {
                     all.extend(zeros.map(|damage| (number, damage)));
                 }
             }
+            all.extend(damage::bits(&subject.good, 40).map(|damage| (number, damage)));
             let free =
                 subject.layout.classes.iter().rev().take_while(|class| **class == Class::Free);
             let end = subject.good.len() - free.count();

@@ -168,6 +168,46 @@ fn the_first_record_must_follow_the_last_one_of_the_segment_before() {
 }
 
 #[test]
+fn what_the_server_has_not_read_says_nothing_about_a_segment() {
+    // Left in the WAL directory by whatever was there before: recovery begins behind it, as the server says by %r.
+    let site = Site::new();
+    site.put(SEGMENT, good());
+    let before = "000000010000000000000004";
+    let before_it = Segment::named(before).with_records(3).bytes();
+    site.write(&format!("pg_wal/{before}"), before_it);
+    let asks = || site.asks(&["-s", "0.1", "-w", "0.4"], SEGMENT);
+    asks().arg("0".repeat(24)).ends().with_status(0).in_silence();
+    asks().arg(before).ends().with_status(1).saying("link to the one before is wrong");
+}
+
+#[test]
+fn a_magic_that_only_the_first_page_has_hides_no_damage() {
+    let says = |site: &Site, magic| {
+        let asking = site.asks(&["-s", "0.1", "-w", "0.4"], SEGMENT);
+        asking.ends().with_status(1).saying(&format!(
+            "only up to 0/500000, where the page at 0/500000 is no page of this WAL: \
+             found magic {magic:04X}, expected D110"
+        ));
+    };
+    let with = |magic| Segment::named(SEGMENT).with(|is| is.magic = magic).with_records(50).bytes();
+    for magic in [0xD510, 0xD130, 0xD083] {
+        let site = Site::new();
+        let mut bytes = with(magic);
+        bytes[8192..8194].copy_from_slice(&0xD110_u16.to_ne_bytes());
+        site.put(SEGMENT, &bytes);
+        says(&site, magic);
+    }
+    // Or the segment before tells, which is of this WAL, as its header says.
+    let before = "000000010000000000000004";
+    for magic in [0xD510, 0xD083, 0xD118] {
+        let site = Site::new();
+        site.put(SEGMENT, with(magic));
+        site.write(&format!("pg_wal/{before}"), Segment::named(before).bytes());
+        says(&site, magic);
+    }
+}
+
+#[test]
 fn records_of_a_layout_that_is_not_known_are_not_read_which_d_says() {
     for magic in [0xD1FF, 0xD07E] {
         let site = Site::new();

@@ -22,6 +22,36 @@ fn a_page_with_another_magic_ends_reading() {
 }
 
 #[test]
+fn the_first_page_has_the_magic_of_those_around_it() {
+    let stops = |first: u16, next: u16, before| {
+        let mut wal = four_pages();
+        wal.set(0, &first.to_ne_bytes());
+        wal.set(1024, &next.to_ne_bytes());
+        let header = Header { magic: first, ..wal.header() };
+        let stop = Segment::stop_at_magic(&wal.bytes, &header, before);
+        stop.map(|stop| {
+            assert_eq!((stop.at, stop.valid), (wal.lsn(0), 0));
+            let Damage::Magic { page, found, expected } = stop.why else { panic!("{stop:?}") };
+            assert_eq!((page, found), (wal.lsn(0), first));
+            expected
+        })
+    };
+    assert_eq!(stops(0xD110, 0xD110, Some(0xD110)), None);
+    assert_eq!(stops(0xD110, 0xD110, None), None);
+    assert_eq!(stops(0xD510, 0xD110, None), Some(0xD110));
+    assert_eq!(stops(0xD083, 0xD087, None), Some(0xD087));
+    assert_eq!(stops(0xD118, 0xD118, Some(0xD110)), Some(0xD110));
+    assert_eq!(stops(0xD510, 0, Some(0xD110)), Some(0xD110));
+    // A release to come, or one before 9.5; and damage on the next page, which is found there.
+    assert_eq!(stops(0xD130, 0xD130, Some(0xD130)), None);
+    assert_eq!(stops(0xD130, 0, None), None);
+    assert_eq!(stops(0xD07E, 0x3030, None), None);
+    assert_eq!(stops(0xD110, 0xD118, None), None);
+    let header = Header { magic: 0xD130, ..four_pages().header() };
+    assert_eq!(Segment::stop_at_magic(&[], &header, None), None);
+}
+
+#[test]
 fn flags_that_do_not_exist_in_a_release_end_reading() {
     for (magic, legal) in [(0xD087, 0x000C), (0xD110, 0x000C), (0xD11B, 0x000C), (0xD11C, 0x0004)] {
         for flag in [4, 8, 16, 0x8000] {
