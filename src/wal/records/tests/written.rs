@@ -122,6 +122,49 @@ proptest! {
     }
 
     #[test]
+    fn damage_of_any_extent_that_counts_is_found(
+        plan in plan(),
+        whence in proptest::option::of(any::<prop::sample::Index>()),
+        whither: prop::sample::Index,
+        extent in prop_oneof![1..64_usize, 1..5000_usize, Just(512), Just(1024), Just(usize::MAX)],
+    ) {
+        let mut wal = plan.write();
+        let length = wal.bytes.len();
+        wal.record(60);
+        wal.switch();
+        let good = wal.clone();
+        let carry = Carry {
+            next: wal.lsn(0),
+            timeline: 1,
+            previous: Some(Lsn(Wal::new().previous)),
+            open: Open::Nothing,
+        };
+        // Zeros, or what stands elsewhere.
+        let to = whither.index(length);
+        let from = whence.map(|whence| whence.index(length));
+        let extent = extent.min(length - to.max(from.unwrap_or(0)));
+        match from {
+            Some(from) => wal.bytes.copy_within(from..from + extent, to),
+            None => wal.bytes[to..to + extent].fill(0),
+        }
+        let differs = |at: usize| wal.bytes[at] ^ good.bytes[at];
+        let changed = (to..to + extent).filter(|at| differs(*at) != 0);
+        let is_either = |at: usize| {
+            let is_flag = at % wal.block == 2 && differs(at) & 0b1111_0011 == 0;
+            is_flag || wal.dropped.iter().any(|dropped| dropped.contains(&at))
+        };
+        let (either, sure): (Vec<_>, Vec<_>) = changed.partition(|at| is_either(*at));
+        let counts = sure.iter().any(|at| wal.used[*at]);
+        let stop = wal.stop_from(Some(&carry));
+        if counts || either.is_empty() {
+            prop_assert_eq!(stop.is_some(), counts, "{} bytes at {}: {:?}", extent, to, stop);
+        }
+        for segment in wal.segments() {
+            let _ = segment.skim(Some(&carry));
+        }
+    }
+
+    #[test]
     fn any_bytes_are_read_without_a_panic(
         plan in plan(),
         noise in proptest::collection::vec((any::<prop::sample::Index>(), any::<u64>()), 0..20),
