@@ -19,24 +19,41 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Each piece of that size zeroed, one after the other, or of so many pieces one.
-pub fn zeros(length: usize, piece: usize, one_of: usize) -> impl Iterator<Item = Damage> {
-    let starts = (0..length).step_by(piece).step_by(one_of.max(1));
-    starts.map(move |at| Damage { at, bytes: vec![0; piece], what: "zeros" })
+/// A damage that is yet to be done.
+#[derive(Clone, Copy)]
+pub enum Plan {
+    Zeros { at: usize, length: usize },
+    Bit { at: usize, bit: u8 },
+    Random { seed: u64 },
 }
 
-/// Each bit of the first bytes, flipped.
-pub fn bits(good: &[u8], bytes: usize) -> impl Iterator<Item = Damage> {
-    let flipped = |at: usize, bit: u8| Damage {
-        at,
-        bytes: vec![good[at] ^ (1 << bit)],
-        what: "a flipped bit in the first page's header",
-    };
-    (0..bytes).flat_map(move |at| (0..8).map(move |bit| flipped(at, bit)))
+impl Plan {
+    /// Each piece of that size zeroed, one after the other, or of so many pieces one.
+    pub fn zeros(segment: usize, length: usize, one_of: usize) -> impl Iterator<Item = Self> {
+        let starts = (0..segment).step_by(length).step_by(one_of.max(1));
+        starts.map(move |at| Self::Zeros { at, length })
+    }
+
+    /// Each bit of the first bytes, flipped.
+    pub fn bits(bytes: usize) -> impl Iterator<Item = Self> {
+        (0..bytes).flat_map(|at| (0..8).map(move |bit| Self::Bit { at, bit }))
+    }
+
+    /// Does it to a segment whose WAL ends at `end`; `older` is another one.
+    pub fn on(self, good: &[u8], older: &[u8], end: usize, block: usize) -> Damage {
+        match self {
+            Self::Zeros { at, length } => Damage { at, bytes: vec![0; length], what: "zeros" },
+            Self::Bit { at, bit } => {
+                let bytes = vec![good[at] ^ (1 << bit)];
+                Damage { at, bytes, what: "a flipped bit in the first page's header" }
+            }
+            Self::Random { seed } => random(good, older, end, block, &mut Random::new(seed)),
+        }
+    }
 }
 
-/// Anything, within `end` bytes from the beginning for most of them; `older` is another segment.
-pub fn random(good: &[u8], older: &[u8], end: usize, block: usize, random: &mut Random) -> Damage {
+/// Anything, before the end of its WAL for most of them.
+fn random(good: &[u8], older: &[u8], end: usize, block: usize, random: &mut Random) -> Damage {
     let end = if random.happens(90) { end } else { good.len() };
     let mut one_of =
         |size: usize, within: usize| random.length_between(0, (within / size).max(1) - 1) * size;

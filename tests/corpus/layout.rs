@@ -28,6 +28,11 @@ pub struct Layout {
     /// Records that begin and end here.
     pub records: usize,
     pub has_switch: bool,
+    /// A record that began in the segment before ends here.
+    pub has_tail: bool,
+    /// The last record goes on in the next segment.
+    pub has_open: bool,
+    block: usize,
     /// A record was to go on and never will.
     pub has_overwritten: bool,
     pub timelines: Vec<u32>,
@@ -60,6 +65,9 @@ impl Layout {
             classes: vec![Class::Free; bytes.len()],
             records: 0,
             has_switch: false,
+            has_tail: false,
+            has_open: false,
+            block,
             has_overwritten: false,
             timelines: Vec::new(),
             last: None,
@@ -110,6 +118,7 @@ impl Layout {
                 let is_switch = !going.is_tail && is_switch(bytes, &going.spans);
                 let class = if going.is_tail { Class::Tail } else { Class::Counts };
                 layout.records += usize::from(!going.is_tail);
+                layout.has_tail |= going.is_tail;
                 let spans = std::mem::take(&mut going.spans);
                 record = None;
                 layout.mark(&spans, class);
@@ -125,6 +134,7 @@ impl Layout {
         if let Some(going) = record {
             // One that fills the segment shows only where it ends, whenever it began.
             layout.mark(&going.spans, Class::Open);
+            layout.has_open = true;
         }
         Ok(layout)
     }
@@ -167,29 +177,26 @@ impl Layout {
     }
 
     /// What changing these bytes of the good segment does: the strongest of what each does.
-    pub fn consequence(&self, good: &[u8], changed: &[u8], block: usize, from: usize) -> Class {
+    pub fn consequence(&self, good: &[u8], changed: &[u8], from: usize) -> Class {
+        let differs = |index: &usize| good[*index] != changed[*index];
+        let last_page = (self.classes.len() - self.block).saturating_sub(from).min(good.len());
+        let mut on_last_page = (last_page..good.len()).filter(differs);
+        if on_last_page.any(|index| self.classes[from + index] == Class::Length) {
+            return Class::Open;
+        }
         let mut strongest = Class::Free;
-        for (index, (before, after)) in good.iter().zip(changed).enumerate() {
-            if before == after {
-                continue;
-            }
-            let mut class = self.classes[from + index];
-            let is_flag = (from + index) % block == 2 && (before ^ after) & !IDLE == 0;
-            if class == Class::Counts && is_flag {
-                class = Class::Either;
-            }
-            let rank = |class| match class {
-                Class::Free => 0,
-                Class::Either => 1,
-                Class::Open => 2,
-                Class::Tail | Class::Counts => 3,
-                Class::Length => 4,
-            };
-            if rank(class) > rank(strongest) {
-                strongest = class;
+        for index in (0..good.len()).filter(differs) {
+            let at = from + index;
+            let is_flag = at % self.block == 2 && (good[index] ^ changed[index]) & !IDLE == 0;
+            match self.classes[at] {
+                Class::Counts | Class::Tail | Class::Length if !is_flag => return Class::Counts,
+                Class::Open => strongest = Class::Open,
+                Class::Free => {}
+                _ if strongest == Class::Free => strongest = Class::Either,
+                _ => {}
             }
         }
-        if strongest == Class::Length { Class::Open } else { strongest }
+        strongest
     }
 }
 

@@ -6,7 +6,8 @@
 //! the version of Debian's packages also by `pg_waldump`.
 //!
 //! `make corpus` runs all of it, which takes a while and a few GB below TMPDIR;
-//! `cargo test --test corpus -- [--part] [--versions 15,18] [--sizes 1,16] [--seed N]` for less. `--part` is the part that CI runs. A seed
+//! `cargo test --test corpus -- [--part] [--versions 15,18] [--sizes 1,16] [--damages N] [--seed N]`
+//! for less. `--part` is the part that CI runs. A seed
 //! repeats all choices, though not the moments at which servers are killed.
 
 #![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "it is a test")]
@@ -113,7 +114,8 @@ fn try_version(
         say(format_args!("    {}", cluster.told()))?;
         taken.add(&good);
         if amount.damages > 0 {
-            let bad = Trials::on(&archive, judge)?.run(amount.damages, random, interrupted)?;
+            let damages = options.damages.unwrap_or(amount.damages);
+            let bad = Trials::on(&archive, judge)?.run(damages, random, interrupted)?;
             say(format_args!("    {bad}; {} s", begin.elapsed().as_secs()))?;
             counts.add(&bad);
         }
@@ -126,13 +128,15 @@ struct Options {
     versions: Vec<u32>,
     /// In MB; all there are unless said.
     sizes: Option<Vec<u32>>,
+    /// Random ones for each version.
+    damages: Option<usize>,
     seed: u64,
 }
 
 impl Options {
     fn from_arguments() -> Result<Self> {
         let mut part = false;
-        let (mut versions, mut sizes) = (None, None);
+        let (mut versions, mut sizes, mut damages) = (None, None, None);
         let numbers = |name: &str, list: Option<String>| -> Result<Vec<u32>> {
             let list = list.unwrap_or_default();
             list.split(',').map(|number| number.parse().doing(name)).collect()
@@ -144,16 +148,21 @@ impl Options {
                 "--part" => part = true,
                 "--versions" => versions = Some(numbers(&argument, arguments.next())?),
                 "--sizes" => sizes = Some(numbers(&argument, arguments.next())?),
+                "--damages" => {
+                    damages =
+                        Some(arguments.next().unwrap_or_default().parse().doing("--damages")?);
+                }
                 "--seed" => seed = arguments.next().unwrap_or_default().parse().doing("--seed")?,
                 _ => {
                     return Err(Failure::new(format!(
-                        "`{argument}` is none of --part, --versions 15,18, --sizes 1,16, --seed N"
+                        "`{argument}` is none of --part, --versions 15,18, --sizes 1,16, --damages N, \
+                         --seed N"
                     )));
                 }
             }
         }
         let usual = || if part { PART.to_vec() } else { VERSIONS.collect() };
-        Ok(Self { part, versions: versions.unwrap_or_else(usual), sizes, seed })
+        Ok(Self { part, versions: versions.unwrap_or_else(usual), sizes, damages, seed })
     }
 
     fn takes(&self, size: u32) -> bool {

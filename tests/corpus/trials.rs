@@ -12,7 +12,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use crate::archive::Archive;
-use crate::damage::{self, Damage, SECTOR};
+use crate::damage::{Damage, Plan, SECTOR};
 use crate::header::Header;
 use crate::judge::WalDump;
 use crate::layout::{Class, Layout};
@@ -23,6 +23,10 @@ use crate::terminal::Interrupted;
 
 /// Segments before the damaged one that its first record may have begun in.
 const BEFORE: usize = 64;
+/// Of all servers here, in bytes.
+const PAGE: usize = 8192;
+/// Of a segment, in bytes.
+const HEADER: usize = 40;
 
 #[derive(Default)]
 pub struct Counts {
@@ -71,6 +75,8 @@ struct Subject {
     older: Vec<u8>,
     header: Header,
     layout: Layout,
+    /// Where its WAL ends, in bytes from its beginning.
+    end: usize,
     /// Where a record begins from which on this segment can be read, in WAL.
     from: u64,
 }
@@ -90,16 +96,15 @@ impl<'a> Trials<'a> {
         for name in route {
             let bytes = archive.read(name)?;
             let timeline = u32::from_str_radix(&name[..8], 16)?;
-            layouts.push(Layout::of(&bytes, timeline).doing(name)?);
+            let mut layout = Layout::of(&bytes, timeline).doing(name)?;
+            layout.classes = Vec::new();
+            layouts.push(layout);
         }
         let inner = 2..route.len().saturating_sub(1);
         let find = |is: &dyn Fn(&Layout) -> bool| {
             inner.clone().filter(|n| is(&layouts[*n])).max_by_key(|n| layouts[*n].records)
         };
-        let is_full = |layout: &Layout| {
-            let goes = |class| layout.classes.contains(&class);
-            !layout.has_switch && goes(Class::Tail) && goes(Class::Open)
-        };
+        let is_full = |layout: &Layout| !layout.has_switch && layout.has_tail && layout.has_open;
         let chosen = [
             find(&is_full)
                 .or_else(|| find(&|layout| !layout.has_switch))
@@ -124,10 +129,12 @@ impl<'a> Trials<'a> {
             let back = (number - first) as u64 * archive.segment_size;
             // Unless that is overwritten there, or goes on.
             let mut layout = Layout::of(&good, u32::from_str_radix(&name[..8], 16)?)?;
-            if !layouts[number + 1].classes.contains(&Class::Tail) {
+            if !layouts[number + 1].has_tail {
                 layout.forget_what_is_open();
             }
+            let used = layout.classes.iter().rposition(|class| *class != Class::Free);
             subjects.push(Subject {
+                end: used.map_or(good.len(), |last| last + 1),
                 before: route[first.min(number.saturating_sub(BEFORE))..number].to_vec(),
                 next: route[number + 1].clone(),
                 older: archive.read(&route[number - 2])?,
@@ -148,25 +155,16 @@ impl<'a> Trials<'a> {
         random: &mut Random,
         interrupted: &Interrupted,
     ) -> Result<Counts> {
-        let mut all: Vec<(usize, Damage)> = Vec::new();
-        for (number, subject) in self.subjects.iter().enumerate() {
-            let block = subject.header.block_size as usize;
-            if number == 0 {
-                for piece in [block, SECTOR] {
-                    let pieces = subject.good.len() / piece;
-                    let one_of = if damages < 1000 { pieces / damages } else { 1 };
-                    let zeros = damage::zeros(subject.good.len(), piece, one_of);
-                    all.extend(zeros.map(|damage| (number, damage)));
-                }
-            }
-            all.extend(damage::bits(&subject.good, 40).map(|damage| (number, damage)));
-            let free =
-                subject.layout.classes.iter().rev().take_while(|class| **class == Class::Free);
-            let end = subject.good.len() - free.count();
-            for _ in 0..damages / self.subjects.len() {
-                let damage = damage::random(&subject.good, &subject.older, end, block, random);
-                all.push((number, damage));
-            }
+        let mut all: Vec<(usize, Plan)> = Vec::new();
+        let length = usize::try_from(self.archive.segment_size)?;
+        for piece in [PAGE, SECTOR] {
+            let one_of = if damages < 1000 { length / piece / damages } else { 1 };
+            all.extend(Plan::zeros(length, piece, one_of).map(|plan| (0, plan)));
+        }
+        all.extend(Plan::bits(HEADER).map(|plan| (0, plan)));
+        for number in 0..damages {
+            let seed = random.between(0, u64::MAX);
+            all.push((number % self.subjects.len(), Plan::Random { seed }));
         }
         let next = AtomicUsize::new(0);
         let counts = Mutex::new(Counts::default());
@@ -177,11 +175,12 @@ impl<'a> Trials<'a> {
                 .map(|subject| Desk::new(self.archive, subject, self.judge))
                 .collect::<Result<_>>()?;
             let mut own = Counts::default();
-            while let Some((number, damage)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some((number, plan)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
                 interrupted.check()?;
                 let subject = &self.subjects[*number];
+                let damage = plan.on(&subject.good, &subject.older, subject.end, PAGE);
                 desks[*number]
-                    .try_one(damage, &mut own)
+                    .try_one(&damage, &mut own)
                     .doing(format_args!("{}, {damage}", subject.name))?;
             }
             if let Ok(mut counts) = counts.lock() {
@@ -235,12 +234,12 @@ impl<'a> Desk<'a> {
     }
 
     fn try_one(&self, damage: &Damage, counts: &mut Counts) -> Result<()> {
-        let Subject { name, next, good, header, layout, .. } = self.subject;
+        let Subject { name, next, good, layout, .. } = self.subject;
         let Damage { at, bytes, .. } = damage;
         let before = &good[*at..*at + bytes.len()];
         self.write(*at, bytes)?;
         let answer = self.standby.ask(name)?;
-        let consequence = layout.consequence(before, bytes, header.block_size as usize, *at);
+        let consequence = layout.consequence(before, bytes, *at);
         let mut is_noticed_next = false;
         if answer.taken {
             if consequence == Class::Open {
@@ -284,7 +283,7 @@ impl<'a> Desk<'a> {
             let index = at - damage.at;
             damage.bytes.get(index).zip(before.get(index)).is_some_and(|(new, old)| new != old)
         };
-        let last = good.len() - header.block_size as usize;
+        let last = good.len() - PAGE;
         let is_excused = [24..32, last + 4..last + 8]
             .into_iter()
             .flatten()
