@@ -29,7 +29,7 @@ pub struct Amount {
     lives: usize,
     /// WAL of each life, in bytes.
     wal: u64,
-    /// In MB, of a logical message that fills segments; one of them is killed in mid-write.
+    /// In MB, of a logical message that fills segments; servers are killed while they write such.
     message: u64,
     /// Random damages to a segment.
     pub damages: usize,
@@ -47,8 +47,8 @@ impl Amount {
             damages,
         };
         match (part, only_16) {
-            (true, true) => vec![amount(16, 4, 10, 0, 60)],
-            (true, false) => vec![amount(1, 8, 3, 4, 150)],
+            (true, true) => vec![amount(16, 4, 10, 16, 60)],
+            (true, false) => vec![amount(1, 8, 3, 8, 150)],
             (false, true) => vec![amount(16, 24, 12, 40, 20_000)],
             (false, false) => vec![
                 amount(1, 24, 4, 40, 20_000),
@@ -151,12 +151,12 @@ impl Cluster {
         let load = Load::on(&self.primary, kind, minimal, random)?;
         let written = self.wait_for_wal(amount.wal);
         let message = match number % 8 {
-            4 | 5 if amount.message > 0 => Some(self.long_message(amount.message)?),
+            4 | 5 => Some(self.long_message(amount.message)?),
+            _ if kills && kind == Kind::Long => Some(self.long_message(amount.message.min(12))?),
             _ => None,
         };
         if kills {
-            thread::sleep(random.milliseconds(0, 60));
-            self.kill()?;
+            self.kill(random)?;
         }
         load.end(kills)?;
         if let Some(message) = message {
@@ -169,13 +169,15 @@ impl Cluster {
         if kills { Ok(()) } else { self.primary.stop_fast().map(drop) }
     }
 
-    /// `kill -9` of the postmaster and of all that it has started.
-    fn kill(&mut self) -> Result<()> {
-        self.primary.kill_postmaster()?;
-        for process in self.primary.running("postgres") {
+    /// `kill -9` of the server at any moment, all processes of it at once.
+    fn kill(&mut self, random: &mut Random) -> Result<()> {
+        let processes = self.primary.running("postgres");
+        thread::sleep(random.milliseconds(0, 15));
+        for process in processes {
             // It may have ended by itself since.
             let _ = kill(process, Signal::SIGKILL);
         }
+        self.primary.kill_postmaster()?;
         self.killed += 1;
         self.primary.wait_for_end().map(drop)
     }
@@ -239,6 +241,7 @@ impl Cluster {
         let thread = thread::spawn(move || Ok(session.batch_execute(&statement)?));
         let mut watching = self.primary.connect()?;
         wait_for("a long message", LIFE, || {
+            // The position is behind the message as soon as there is a place for it, and before it is written.
             let here = position(&mut watching)?;
             Ok(thread.is_finished() || here > begin + size * MB / 3)
         })?;

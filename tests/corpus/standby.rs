@@ -129,6 +129,16 @@ impl Standby {
     }
 
     pub fn ask(&self, name: &str) -> Result<Answer> {
+        loop {
+            let answer = self.ask_once(name)?;
+            // What this process has open for writing is open in each of its children until they are another program.
+            if !answer.said.contains("still open for writing") {
+                return Ok(answer);
+            }
+        }
+    }
+
+    fn ask_once(&self, name: &str) -> Result<Answer> {
         let output = Command::new(&self.program)
             .args(["-d", "--no-wait"])
             .arg(&self.archive)
