@@ -121,6 +121,7 @@ fn command() -> clap::Command {
                 .help("Take SEGMENT.partial, every S seconds [1]"),
             valued("verify", "records|header").help("Check every record, or the header [records]"),
             valued("standby-name", "NAME").help("Name of this standby, in a shared archive"),
+            valued("log-file", "FILE").help("Append messages to FILE as well"),
             switch("prune").help("Prune the archive, restore nothing"),
             switch("dry-run").short('n').help("With --prune: print what would be removed"),
             Arg::new("version")
@@ -180,6 +181,7 @@ fn check(matches: &ArgMatches) -> Result<Options, UsageError> {
         standby_name: standby_name(value("standby-name"))?,
         partial,
         verify: verify(value("verify"))?,
+        log_file: value("log-file").map(PathBuf::from),
         debug: matches.get_flag("debug"),
     };
     if options.standby_name.is_some()
@@ -217,6 +219,7 @@ fn check_pruning(matches: &ArgMatches) -> Result<Pruning, UsageError> {
         dry_run: matches.get_flag("dry-run"),
         required_file: required_file(value("require-file"))?,
         standby_name: standby_name(value("standby-name"))?,
+        log_file: value("log-file").map(PathBuf::from),
         debug: matches.get_flag("debug"),
     })
 }
@@ -345,7 +348,7 @@ mod tests {
     /// Words that mean something here, digits and noise, so that many lines come close to a good one.
     fn word() -> impl Strategy<Value = OsString> {
         let options = "--?(copy|debug|keep-files|link|max-retries|sleep-time|trigger-file|max-wait-time|no-wait|\
-                       require-file|on-error|partial|verify|standby-name|prune|dry-run|version|help)?(=.{0,4})?|-[cdklnrstwV?]{1,3}.{0,2}";
+                       require-file|on-error|partial|verify|standby-name|log-file|prune|dry-run|version|help)?(=.{0,4})?|-[cdklnrstwV?]{1,3}.{0,2}";
         let operands =
             "[0-9A-F]{24}(.partial)?|[0-9A-F]{8}.history|/?[a-z]{0,4}/?|-?[0-9]{0,11}[.]?[0-9]?";
         prop_oneof![

@@ -35,6 +35,7 @@ mod signals;
 mod source;
 mod standby;
 mod timeline;
+mod timestamp;
 mod trigger_file;
 mod verification;
 mod wait;
@@ -58,11 +59,12 @@ pub use outcome::Outcome;
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
     let command = cli::parse(args);
-    report::start(match &command {
-        Ok(Command::Restore(options)) => options.debug,
-        Ok(Command::Prune(pruning)) => pruning.debug,
-        Ok(Command::Print(_)) | Err(_) => false,
-    });
+    let (debug, log_file) = match &command {
+        Ok(Command::Restore(options)) => (options.debug, options.log_file.as_deref()),
+        Ok(Command::Prune(pruning)) => (pruning.debug, pruning.log_file.as_deref()),
+        Ok(Command::Print(_)) | Err(_) => (false, None),
+    };
+    report::start(debug, log_file);
     let result = match command {
         Ok(Command::Restore(options)) => restore(&options),
         Ok(Command::Prune(pruning)) => prune(&pruning),

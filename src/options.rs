@@ -56,6 +56,8 @@ pub struct Options {
     pub partial: Option<Duration>,
     /// `--verify`: how much of a segment is checked.
     pub verify: Verify,
+    /// `--log-file`: where messages are appended as well.
+    pub log_file: Option<PathBuf>,
     /// `-d`: log every step.
     pub debug: bool,
 }
@@ -91,6 +93,8 @@ pub struct Pruning {
     pub required_file: Option<OsString>,
     /// `--standby-name`: the name of the standby that prunes, in a shared archive.
     pub standby_name: Option<String>,
+    /// `--log-file`: where messages are appended as well.
+    pub log_file: Option<PathBuf>,
     /// `-d`: log every step.
     pub debug: bool,
 }

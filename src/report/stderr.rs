@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,6 +16,7 @@ use nix::sys::socket::{MsgFlags, send};
 /// Standard error, and how many lines it has not taken.
 pub struct Stderr {
     stream: Stream,
+    is_journal: bool,
     dropped: u64,
 }
 
@@ -32,7 +33,13 @@ impl Stderr {
     #[must_use]
     pub fn open() -> Self {
         let path = "/proc/self/fd/2";
-        let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
+        let metadata = std::fs::metadata(path);
+        // The variable is inherited by whoever is started with another standard error as well.
+        let journal = std::env::var_os("JOURNAL_STREAM");
+        let is_journal = metadata.as_ref().is_ok_and(|it| {
+            journal.is_some_and(|name| name == *format!("{}:{}", it.dev(), it.ino()))
+        });
+        let kind = metadata.map(|metadata| metadata.file_type());
         let stream = match kind {
             Ok(kind) if kind.is_socket() => Stream::Socket,
             Ok(kind) if kind.is_fifo() || kind.is_char_device() => {
@@ -42,7 +49,13 @@ impl Stderr {
             }
             _ => Stream::Shared,
         };
-        Self { stream, dropped: 0 }
+        Self { stream, is_journal, dropped: 0 }
+    }
+
+    /// Returns whether it goes to the journal of systemd (`systemd.exec(5)`).
+    #[must_use]
+    pub fn is_journal(&self) -> bool {
+        self.is_journal
     }
 
     fn write_line(&self, line: &[u8]) -> io::Result<()> {
@@ -70,8 +83,10 @@ impl Write for Stderr {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         if self.dropped > 0 {
             let count = self.dropped;
-            let line =
-                format!("pg_standby: warning: messages that could not be written: {count}\n");
+            let priority = if self.is_journal { "<4>" } else { "" };
+            let line = format!(
+                "{priority}pg_standby: warning: messages that could not be written: {count}\n"
+            );
             if self.write_line(line.as_bytes()).is_ok() {
                 self.dropped = 0;
             }
