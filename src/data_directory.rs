@@ -10,9 +10,11 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use crate::error::Failure;
-use crate::file_system::is_absence;
+use crate::file_system::{is_absence, names_in};
+use crate::wal::name::WalName;
 
 const ARCHIVE_STATUS: &str = "archive_status";
+const BACKUP_LABEL: &str = "backup_label";
 const CONTROL_FILE: &str = "global/pg_control";
 const PID_FILE: &str = "postmaster.pid";
 const PROMOTE_FILE: &str = "promote";
@@ -100,6 +102,35 @@ pub fn history_place() -> HistoryPlace {
         true if target().as_deref() == Some("latest") => HistoryPlace::Archive,
         true => HistoryPlace::Nowhere,
     }
+}
+
+/// Returns whether the server goes on to a later timeline by itself: in standby mode, where up to 11 it must be told to.
+#[must_use]
+pub fn follows_timelines() -> bool {
+    let target =
+        || setting("recovery_target_timeline", &fs::read(RECOVERY_FILE).unwrap_or_default());
+    let is_old = version().is_some_and(|version| version < (12, 0));
+    is_in_standby_mode() && (!is_old || target().as_deref() == Some("latest"))
+}
+
+/// Returns whether recovery has not reached a consistent state yet, as far as files tell. A server has `backup_label` until
+/// it has read its first segment. From 10 on, `postmaster.pid` says `starting` until the server is consistent, or until
+/// redo begins where `hot_standby` is off (`process_pm_pmsignal` in PostgreSQL's `postmaster.c`). Before that, a WAL
+/// directory without segments is that of a standby that has restored none.
+#[must_use]
+pub fn is_inconsistent(wal_directory: &Path) -> bool {
+    let has_segments = || {
+        let names = names_in(wal_directory).into_iter().flatten().flatten();
+        names.filter_map(|name| WalName::parse(&name)).any(|it| matches!(it, WalName::Segment(_)))
+    };
+    let is_before_end = |version| {
+        if version >= (10, 0) {
+            fs::read(PID_FILE).is_ok_and(|file| is_starting(&file))
+        } else {
+            !has_segments()
+        }
+    };
+    version().is_some_and(|version| Path::new(BACKUP_LABEL).exists() || is_before_end(version))
 }
 
 /// The server's version, as far as its data directory tells: major and minor up to 9.6, major and 0 from 10 on.

@@ -5,8 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -81,6 +82,16 @@ pub fn names_in(
 #[must_use]
 pub fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
+}
+
+/// Returns how long ago a file was last changed in any way, by a time that nobody can set.
+#[must_use]
+pub fn age(metadata: &Metadata) -> Duration {
+    let seconds = u64::try_from(metadata.ctime()).map(Duration::from_secs).unwrap_or_default();
+    let nanoseconds = u64::try_from(metadata.ctime_nsec()).unwrap_or_default();
+    let changed = seconds.saturating_add(Duration::from_nanos(nanoseconds));
+    let age = SystemTime::UNIX_EPOCH.checked_add(changed).and_then(|at| at.elapsed().ok());
+    age.unwrap_or_default()
 }
 
 /// Removes a file. If there is none, that is no error.

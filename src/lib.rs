@@ -14,6 +14,7 @@ mod cli;
 mod clone;
 mod data_directory;
 mod decision;
+mod diagnosis;
 mod ending;
 mod error;
 mod failover;
@@ -24,6 +25,7 @@ mod obstacle;
 mod options;
 mod outcome;
 mod partial;
+mod presence;
 mod promotion;
 mod prune;
 mod registrations;
@@ -89,14 +91,6 @@ fn restore(options: &Options) -> Result<Outcome, Error> {
     }
     let signals = Signals::listen().map_err(Error::Signals)?;
     describe(options);
-    if options.trigger_file.is_some()
-        && data_directory::is_in_standby_mode()
-        && !promotion::is_known()
-    {
-        warn!(
-            "-t does not work in the standby mode of PostgreSQL 9.0: use the trigger_file of its recovery.conf"
-        );
-    }
     let archive = Archive::new(&options.archive_location, options.required_file.as_deref());
     Ok(Standby::new(options, &archive, &signals).run())
 }

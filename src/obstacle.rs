@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use crate::archive::Unavailable;
+use crate::archive::{Archive, Unavailable};
 use crate::decision::Finding;
+use crate::diagnosis::Diagnosis;
 use crate::error::Failure;
 use crate::options::Options;
 use crate::partial::Partial;
@@ -16,6 +17,7 @@ use crate::report::Condition;
 use crate::source::Rejected;
 use crate::timeline::{Abandoned, Branch};
 use crate::wal::lsn::Lsn;
+use crate::wal::name::{SegmentName, WalName};
 use crate::wal::records::Stop;
 
 /// Why the file is not restored, or not yet.
@@ -119,18 +121,30 @@ impl Obstacle {
 pub struct Reporter<'a> {
     options: &'a Options,
     condition: Condition,
+    diagnosis: Diagnosis<'a>,
+    /// What the diagnosis has found.
+    trouble: Condition,
 }
 
 impl<'a> Reporter<'a> {
-    /// Nothing has been said.
+    /// Nothing has been said since the wait began.
     #[must_use]
-    pub fn new(options: &'a Options) -> Self {
-        Self { options, condition: Condition::default() }
+    pub fn new(options: &'a Options, archive: &'a Archive<'a>, started: Instant) -> Self {
+        let diagnosis = Diagnosis::new(options, archive, started);
+        let condition = Condition::default;
+        Self { options, condition: condition(), diagnosis, trouble: condition() }
     }
 
     /// Reports `obstacle`, if that is news.
     pub fn report(&mut self, obstacle: &Obstacle) {
         let name = self.options.requested;
+        match obstacle {
+            Obstacle::Absent | Obstacle::Partial(_) => {}
+            _ => {
+                self.trouble = Condition::default();
+                self.diagnosis.reset();
+            }
+        }
         match obstacle {
             Obstacle::Unavailable(unavailable) => {
                 let end = match self.options.required_file {
@@ -176,11 +190,26 @@ impl<'a> Reporter<'a> {
                 self.condition.clear(&message);
             }
         }
+        if let (Obstacle::Absent, WalName::Segment(segment)) = (obstacle, name) {
+            self.explain(segment);
+        }
+    }
+
+    /// Says why a segment does not come, where that is known.
+    fn explain(&mut self, segment: SegmentName) {
+        if let Some(trouble) = self.diagnosis.trouble(segment) {
+            self.trouble.report(trouble.kind(), Duration::ZERO, trouble);
+        } else {
+            let message = format_args!("nothing is in the way of {segment} any more");
+            self.trouble.clear(&message);
+        }
     }
 
     /// Reports that the file is ready now, if it was reported as not ready.
     pub fn clear(&mut self, path: &Path) {
-        self.condition.clear(&format_args!("{path:?} is ready now"));
+        let message = format_args!("{path:?} is ready now");
+        self.condition.clear(&message);
+        self.trouble.clear(&message);
     }
 }
 

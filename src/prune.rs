@@ -20,7 +20,8 @@ use crate::data_directory::{self, WAL_DIRECTORIES};
 use crate::error::PruneError;
 use crate::file_system::directory_of;
 use crate::options::{Options, Pruning};
-use crate::registrations::{self, Renewal};
+use crate::registrations::{self, Asked, Renewal};
+use crate::timestamp::Timestamp;
 use crate::wal::name::{Numbering, Position, SegmentName, WalName};
 
 /// Compressed forms that go together with the segments they hold.
@@ -58,13 +59,15 @@ fn remove_behind(
         return Ok(());
     }
     let mut directory = Directory::open(location, Some(directory_of(&options.destination)))?;
+    let asked = Asked { segment: restored, since: Timestamp::now() };
     let renewal =
-        name.map(|name| registrations::renew(location, name, cutoff, restored)).transpose()?;
+        name.map(|name| registrations::renew(location, name, cutoff, Some(asked))).transpose()?;
+    renewal.iter().for_each(warn_of_old_registration);
     let Some(cutoff) = cutoff else {
         return Ok(());
     };
     // While the own registration is fresh, others that are stale were named a moment ago.
-    let warn_of_stale = renewal != Some(Renewal::Fresh);
+    let warn_of_stale = !matches!(renewal, Some(Renewal::Fresh));
     let cutoff = registrations::lowest(location, cutoff, name, warn_of_stale)?;
     debug!("pruning what precedes {cutoff}");
     let last = numbering.before(cutoff.position, 1);
@@ -93,7 +96,7 @@ pub fn standalone(pruning: &Pruning) -> Result<Vec<PathBuf>, PruneError> {
         return Ok(Vec::new());
     }
     if let Some(name) = name.filter(|_| !pruning.dry_run) {
-        registrations::renew(location, name, Some(cutoff), cutoff)?;
+        warn_of_old_registration(&registrations::renew(location, name, Some(cutoff), None)?);
     }
     let cutoff = registrations::lowest(location, cutoff, name, true)?;
     let doomed = directory.preceding(cutoff.position, || true)?;
@@ -106,6 +109,27 @@ pub fn standalone(pruning: &Pruning) -> Result<Vec<PathBuf>, PruneError> {
     }
 }
 
+/// Nothing can be pruned that this standby needs: its own cut-off is what it would have registered.
+fn warn_of_old_registration(renewal: &Renewal) {
+    if let Renewal::Failed(path, error) = renewal {
+        warn!("could not write {path:?}: {error}; other standbys use its previous content");
+    }
+}
+
+/// Registers what a standby with a name needs while it waits for `asked`. What goes wrong here is not said: it is when
+/// something is to be pruned.
+pub fn while_waiting(asked: Asked, archive: &Archive, options: &Options) {
+    let Some(name) = options.standby_name.as_deref() else { return };
+    if archive.lacks_required_file().is_some() {
+        return;
+    }
+    let location = &options.archive_location;
+    let restart = restart(options).filter(|it| is_cutoff(*it, asked.segment));
+    let renewal = Directory::open(location, Some(directory_of(&options.destination)))
+        .and_then(|_| registrations::renew(location, name, restart, Some(asked)));
+    debug!("registration: {renewal:?}");
+}
+
 /// The first segment that stays, given that `requested` has just been restored; `None` where everything stays.
 fn cutoff(options: &Options, requested: SegmentName, numbering: Numbering) -> Option<SegmentName> {
     let Some(restart_file) = &options.restart_file else {
@@ -113,15 +137,24 @@ fn cutoff(options: &Options, requested: SegmentName, numbering: Numbering) -> Op
         let position = numbering.before(requested.position, count.into()).filter(|_| count > 0)?;
         return Some(SegmentName { position, ..requested });
     };
-    let Some(restart) = SegmentName::parse(restart_file.as_bytes()) else {
+    let Some(restart) = restart(options) else {
         warn!(
             "RESTARTWALFILE {restart_file:?}: not the name of a segment, \
              expected what the server gives as %r; nothing is pruned"
         );
         return None;
     };
-    let is_cutoff = restart.position != Position::ZERO && restart.position <= requested.position;
-    is_cutoff.then_some(restart)
+    is_cutoff(restart, requested).then_some(restart)
+}
+
+/// RESTARTWALFILE, if it is the name of a segment.
+fn restart(options: &Options) -> Option<SegmentName> {
+    SegmentName::parse(options.restart_file.as_ref()?.as_bytes())
+}
+
+/// Servers pass zeros before redo and after it.
+fn is_cutoff(restart: SegmentName, requested: SegmentName) -> bool {
+    restart.position != Position::ZERO && restart.position <= requested.position
 }
 
 /// The archive location, opened once, so that what is removed is in the directory that was listed.

@@ -6,10 +6,11 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use filetime::FileTime;
 
+use crate::file_system::age;
 use crate::lease;
 use crate::wal::flaw::Flaw;
 use crate::wal::header::{HEADER_SIZE, Header};
@@ -189,11 +190,7 @@ impl Judge {
     /// When the file will not have changed for one sleep time, by what was seen of it or by its own time of change,
     /// which nobody can set.
     fn settled_at(&self, metadata: &Metadata, unchanged_since: Instant) -> Instant {
-        let changed = u64::try_from(metadata.ctime()).map(Duration::from_secs).unwrap_or_default();
-        let nanoseconds = u64::try_from(metadata.ctime_nsec()).unwrap_or_default();
-        let changed = changed.saturating_add(Duration::from_nanos(nanoseconds));
-        let age = SystemTime::UNIX_EPOCH.checked_add(changed).and_then(|at| at.elapsed().ok());
-        let waited = age.unwrap_or_default().max(unchanged_since.elapsed());
+        let waited = age(metadata).max(unchanged_since.elapsed());
         let left = self.patience.saturating_sub(waited);
         Instant::now().checked_add(left).unwrap_or(unchanged_since)
     }

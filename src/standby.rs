@@ -11,6 +11,7 @@ use crate::failover::{Failover, Request};
 use crate::obstacle::{Obstacle, Reporter};
 use crate::options::Options;
 use crate::outcome::Outcome;
+use crate::presence::Presence;
 use crate::restore::{self, Extent, Restored};
 use crate::search::Search;
 use crate::signals::Signals;
@@ -28,6 +29,7 @@ pub struct Standby<'a> {
     mode: Mode,
     clocks: Clocks,
     reporter: Reporter<'a>,
+    presence: Presence<'a>,
     wait: Wait<'a>,
 }
 
@@ -44,6 +46,7 @@ impl<'a> Standby<'a> {
     /// Reads from the data directory which server asks, before anything else.
     #[must_use]
     pub fn new(options: &'a Options, archive: &'a Archive<'a>, signals: &'a Signals) -> Self {
+        let started = Instant::now();
         let is_in_standby_mode = data_directory::is_in_standby_mode();
         let search = Search::new(options, archive, is_in_standby_mode);
         let failover = Failover::new(signals, options.trigger_file.as_deref());
@@ -53,12 +56,9 @@ impl<'a> Standby<'a> {
             caller: Caller::new(signals),
             archive,
             mode: Mode::of(options, is_in_standby_mode),
-            clocks: Clocks::new(
-                Instant::now(),
-                options,
-                is_in_standby_mode && search.server_has_it(),
-            ),
-            reporter: Reporter::new(options),
+            clocks: Clocks::new(started, options, is_in_standby_mode && search.server_has_it()),
+            reporter: Reporter::new(options, archive, started),
+            presence: Presence::new(options, archive),
             failover,
             search,
             wait: Wait::new(signals, files, options.polling_interval),
@@ -74,6 +74,7 @@ impl<'a> Standby<'a> {
                 Decision::End(ending) => return self.end(ending, turn),
                 Decision::Wait(until) => {
                     turn.obstacle.iter().for_each(|obstacle| self.reporter.report(obstacle));
+                    self.presence.show();
                     self.wait.until(until);
                 }
                 Decision::Look | Decision::Restore | Decision::RestorePart => {}
@@ -142,7 +143,10 @@ impl<'a> Standby<'a> {
         is_segment && self.failover.signalled().is_some() || self.caller.must_leave().is_some()
     }
 
-    fn end(self, ending: Ending, turn: Turn) -> Outcome {
+    fn end(mut self, ending: Ending, turn: Turn) -> Outcome {
+        if let (Ending::WaitedEnough, Some(absent @ Obstacle::Absent)) = (ending, &turn.obstacle) {
+            self.reporter.report(absent);
+        }
         let Self { options, archive, failover, .. } = self;
         let Turn { request, source, obstacle, .. } = turn;
         let (failed_copies, server) = (self.clocks.failed_copies(), self.caller.pid());

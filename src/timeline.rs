@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::archive::{Archive, Look};
 use crate::data_directory::{self, HistoryPlace};
@@ -13,6 +14,9 @@ use crate::source::{Judge, Source, read_history};
 use crate::wal::history::{self, Ancestor, Switch};
 use crate::wal::lsn::Lsn;
 use crate::wal::name::{Numbering, SegmentName, WalName};
+
+/// How many history files are read for one answer.
+const MOST_HISTORIES: usize = 64;
 
 /// A segment that an old primary wrote after the server's timeline had branched off.
 #[derive(Debug)]
@@ -91,6 +95,36 @@ pub fn branch_before(
             _ => {}
         }
     }
+}
+
+/// Returns one of the timelines `later` that left the segment's before the end of the segment, as its history file in the
+/// archive says. `example` is a segment in the archive, which tells how long segments are.
+#[must_use]
+pub fn branch_within(
+    segment: SegmentName,
+    later: &[u32],
+    example: Option<SegmentName>,
+    archive: &Archive,
+) -> Option<Branch> {
+    let mut judge = Judge::new(Duration::ZERO);
+    let mut left_by = |timeline: u32| {
+        let history = open(&WalName::History(timeline), archive, &mut judge)?;
+        let content = read_history(&history.file).ok()?;
+        let ancestor = history::ancestors(&content).find(|it| it.timeline == segment.timeline);
+        ancestor.map(|ancestor| Branch { timeline, left_at: ancestor.left_at })
+    };
+    let branches: Vec<_> =
+        later.iter().take(MOST_HISTORIES).filter_map(|timeline| left_by(*timeline)).collect();
+    let numbering = example.filter(|_| !branches.is_empty()).and_then(|example| {
+        open(&WalName::Segment(example), archive, &mut Judge::new(Duration::ZERO))?.numbering()
+    });
+    branches.into_iter().find(|branch| {
+        let is_behind = |numbering| branch.left_at.is_behind(segment.position, numbering);
+        match numbering {
+            Some(numbering) => is_behind(numbering) == Some(false),
+            None => Numbering::every_size().all(|numbering| is_behind(numbering) != Some(true)),
+        }
+    })
 }
 
 /// Returns how a segment belongs to an abandoned timeline, where it does: the server follows a later timeline, whose line

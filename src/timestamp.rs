@@ -1,7 +1,7 @@
 //! A moment as text and back: RFC 3339, in UTC. Pure; which moments, and where they are written, is for others to say.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// A moment, in milliseconds since 1970. It prints with as many digits as [`fmt::Formatter::precision`] asks for: `{:.3}`
 /// shows milliseconds, `{}` whole seconds.
@@ -19,13 +19,6 @@ impl Timestamp {
     #[must_use]
     pub fn now() -> Self {
         SystemTime::now().into()
-    }
-
-    /// The moment as the system's clock counts.
-    #[must_use]
-    pub fn system_time(self) -> SystemTime {
-        let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(self.0));
-        time.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// Reads whole seconds as `2026-01-31T23:59:59Z`.
@@ -93,8 +86,9 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
 fn date(day: u64) -> (u64, u64, u64) {
     let day = day.saturating_add(DAYS_BEFORE_1970);
     let (era, of_era) = (day / ERA, day % ERA);
-    let leap_days = (of_era / 1460).saturating_sub(of_era / 36_524);
-    let year = of_era.saturating_sub(leap_days).saturating_add(of_era / 146_096) / 365;
+    let leap_days = (of_era / 1460).saturating_add(of_era / 146_096);
+    let leap_days = leap_days.saturating_sub(of_era / 36_524);
+    let year = of_era.saturating_sub(leap_days) / 365;
     let before_year = year.saturating_mul(365).saturating_add(year / 4).saturating_sub(year / 100);
     let of_year = of_era.saturating_sub(before_year);
     let month = of_year.saturating_mul(5).saturating_add(2) / 153;

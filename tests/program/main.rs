@@ -36,6 +36,8 @@ mod manual;
 mod usage;
 
 // The wait for a segment, and its end.
+/// What a wait says of an archive from which the segment cannot come.
+mod diagnosis;
 /// The trigger file.
 mod failover;
 /// Segments that are still being received, and failover in standby mode.

@@ -1,0 +1,298 @@
+//! Why does a segment not come? Looks at what the archive has instead, seldom, while the segment is absent. When that is
+//! said, and what else can keep a segment from being restored, is for `obstacle`.
+//!
+//! An archive in which nothing new arrives is no trouble, and a segment that is late is none either.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use log::debug;
+
+use crate::archive::Archive;
+use crate::data_directory;
+use crate::file_system::{age, directory_of, names_in};
+use crate::options::Options;
+use crate::promotion;
+use crate::timeline::{self, Branch};
+use crate::wal::name::{SegmentName, WalName};
+
+/// How often the archive is listed, and how often a trouble is said.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long a listing may take, as nobody hears a request for failover meanwhile.
+const LONGEST_LISTING: Duration = Duration::from_millis(500);
+
+/// Names after which the time is looked at.
+const PIECE: usize = 1024;
+
+/// Why a segment does not come.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The segment is missing, and later ones are there.
+    Hole { segment: SegmentName, location: PathBuf, later: Vec<OsString> },
+    /// A server that is not consistent yet has nothing to read.
+    NoSegments { location: PathBuf },
+    /// The segment is there, but not as a file that this call reads.
+    OtherForm { segment: SegmentName, path: PathBuf },
+    /// The segment's timeline was left before its end, and the server does not follow the later one.
+    LaterTimeline { segment: SegmentName, branch: Branch, history: PathBuf, version_is_old: bool },
+    /// A trigger file that cannot promote.
+    TriggerFile,
+}
+
+/// What keeps a segment from coming, as far as that was looked for.
+pub struct Diagnosis<'a> {
+    options: &'a Options,
+    archive: &'a Archive<'a>,
+    due_at: Option<Instant>,
+    found: Option<Trouble>,
+}
+
+/// What one listing of the archive shows.
+#[derive(Default)]
+struct Listing {
+    /// Files that hold a segment of any timeline, in any form.
+    segments: usize,
+    /// One of those that are whole.
+    example: Option<SegmentName>,
+    /// Later timelines whose history files are there.
+    histories: Vec<u32>,
+    /// Segments of the same timeline that come later.
+    later: Vec<OsString>,
+    /// The segment under a name that says more.
+    other_forms: Vec<OsString>,
+    /// There is more than was listed.
+    is_cut_short: bool,
+}
+
+impl<'a> Diagnosis<'a> {
+    /// Looks for the first time when the wait that began at `started` has lasted for one sleep time, or is over.
+    #[must_use]
+    pub fn new(options: &'a Options, archive: &'a Archive<'a>, started: Instant) -> Self {
+        let limit = options.max_wait_time.unwrap_or(INTERVAL);
+        let is_silent = limit < INTERVAL
+            && data_directory::is_in_standby_mode()
+            && !ends_a_minute(SystemTime::now(), limit);
+        let due_at = started.checked_add(options.sleep_time.min(limit)).filter(|_| !is_silent);
+        Self { options, archive, due_at, found: None }
+    }
+
+    /// Forgets everything, as the segment is not simply absent any more.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.options, self.archive, Instant::now());
+    }
+
+    /// Returns what keeps `segment` from coming, if anything does, as of the last minute.
+    pub fn trouble(&mut self, segment: SegmentName) -> Option<&Trouble> {
+        let now = Instant::now();
+        if self.due_at.is_some_and(|due_at| due_at <= now) {
+            let sleep_time = self.options.sleep_time;
+            let found = self.examine(segment);
+            // What has only just come may be followed by the segment.
+            let is_early = found.as_ref().is_some_and(|it| !it.has_lasted(sleep_time));
+            self.due_at = now.checked_add(if is_early { sleep_time } else { INTERVAL });
+            self.found = found.filter(|_| !is_early);
+        }
+        self.found.as_ref()
+    }
+
+    fn examine(&self, segment: SegmentName) -> Option<Trouble> {
+        let location = &self.options.archive_location;
+        let listing = self.list(segment);
+        let listing = listing.map_err(|error| debug!("could not list {location:?}: {error}")).ok();
+        let listing = listing.filter(|_| self.archive.lacks_required_file().is_none())?;
+        let branch =
+            timeline::branch_within(segment, &listing.histories, listing.example, self.archive);
+        if let Some(branch) = branch {
+            return self.left_behind(segment, branch);
+        }
+        if let Some(name) = listing.other_forms.first() {
+            return Some(Trouble::OtherForm { segment, path: location.join(name) });
+        }
+        let location = location.clone();
+        if !listing.later.is_empty() {
+            return Some(Trouble::Hole { segment, location, later: listing.later });
+        }
+        let is_empty = listing.segments == 0 && !listing.is_cut_short;
+        if is_empty && data_directory::is_inconsistent(directory_of(&self.options.destination)) {
+            return Some(Trouble::NoSegments { location });
+        }
+        let is_deaf = self.options.trigger_file.is_some()
+            && !promotion::is_known()
+            && data_directory::is_in_standby_mode();
+        is_deaf.then_some(Trouble::TriggerFile)
+    }
+
+    /// A server that follows later timelines needs no advice.
+    fn left_behind(&self, segment: SegmentName, branch: Branch) -> Option<Trouble> {
+        let version_is_old = data_directory::version().is_some_and(|version| version < (12, 0));
+        let history = WalName::History(branch.timeline).to_string();
+        let history = self.options.archive_location.join(history);
+        (!data_directory::follows_timelines()).then_some(Trouble::LaterTimeline {
+            segment,
+            branch,
+            history,
+            version_is_old,
+        })
+    }
+
+    fn list(&self, segment: SegmentName) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        let until = Instant::now().checked_add(LONGEST_LISTING);
+        for (count, name) in names_in(&self.options.archive_location)?.enumerate() {
+            if count % PIECE == 0 && until.is_some_and(|until| until <= Instant::now()) {
+                listing.is_cut_short = true;
+                break;
+            }
+            listing.add(name?, segment, self.options.partial.is_some());
+        }
+        listing.histories.sort_unstable();
+        Ok(listing)
+    }
+}
+
+impl Listing {
+    fn add(&mut self, name: OsString, wanted: SegmentName, takes_partial: bool) {
+        match WalName::parse(&name) {
+            Some(WalName::History(timeline)) if timeline > wanted.timeline => {
+                self.histories.push(timeline);
+            }
+            Some(WalName::Segment(segment)) => self.example = Some(segment),
+            Some(WalName::BackupHistory(..)) => return,
+            Some(WalName::History(_) | WalName::Partial(_)) | None => {}
+        }
+        let Some((segment, form)) = name.as_encoded_bytes().split_at_checked(24) else { return };
+        let Some(segment) = SegmentName::parse(segment) else { return };
+        self.segments = self.segments.saturating_add(1);
+        if segment == wanted && !is_read(form, takes_partial) {
+            self.other_forms.push(name);
+        } else if is_read(form, false)
+            && segment.timeline == wanted.timeline
+            && segment.position > wanted.position
+        {
+            self.later.push(name);
+        }
+    }
+}
+
+/// Returns whether a call restores what has this behind the name of a segment.
+fn is_read(form: &[u8], takes_partial: bool) -> bool {
+    form.is_empty() || form == b".partial" && takes_partial
+}
+
+/// Returns whether a minute of the clock ends during a call that begins at `start` and takes `time`.
+///
+/// A server in standby mode whose calls have a limit asks again and again. So one call in each minute speaks for all.
+fn ends_a_minute(start: SystemTime, time: Duration) -> bool {
+    let since = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let minute = |time: Duration| time.as_secs() / 60;
+    minute(since.saturating_add(time)) > minute(since)
+}
+
+impl Trouble {
+    /// Returns whether the files that show it have been there for `time`.
+    fn has_lasted(&self, time: Duration) -> bool {
+        let is_old = |path: PathBuf| fs::metadata(path).is_ok_and(|it| age(&it) >= time);
+        match self {
+            Self::Hole { location, later, .. } => {
+                later.iter().any(|name| is_old(location.join(name)))
+            }
+            Self::OtherForm { path, .. } => is_old(path.clone()),
+            Self::NoSegments { .. } | Self::LaterTimeline { .. } | Self::TriggerFile => true,
+        }
+    }
+
+    /// Which trouble it is, whatever its details are.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hole { .. } => "hole",
+            Self::NoSegments { .. } => "no segments",
+            Self::OtherForm { .. } => "other form",
+            Self::LaterTimeline { .. } => "later timeline",
+            Self::TriggerFile => "trigger file",
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hole { segment, location, later } => write!(
+                f,
+                "{segment} is missing in {location:?}, later segments that are there: {}; copy it there again \
+                 from the primary, or make the standby anew from a base backup",
+                later.len()
+            ),
+            Self::NoSegments { location } => write!(
+                f,
+                "there are no segments in {location:?}, and the server is not consistent yet; check whether this is \
+                 the archive, and the primary's archive_command"
+            ),
+            Self::OtherForm { segment, path } => {
+                write!(f, "{segment} is there only as {path:?}, which is not read; ")?;
+                match path.extension() {
+                    Some(form) if form == "partial" => {
+                        write!(f, "give --partial to replay at a failover what it holds")
+                    }
+                    _ => write!(f, "put it there uncompressed, and under its own name"),
+                }
+            }
+            Self::LaterTimeline { segment, branch, history, version_is_old } => {
+                let Branch { timeline, left_at } = branch;
+                write!(
+                    f,
+                    "timeline {timeline} branched off at {left_at}, before the end of {segment}, according to \
+                     {history:?}; restart the standby to follow it, or use standby mode"
+                )?;
+                let target = ", with recovery_target_timeline = 'latest'";
+                write!(f, "{}", if *version_is_old { target } else { "" })
+            }
+            Self::TriggerFile => write!(
+                f,
+                "-t does not work in the standby mode of PostgreSQL 9.0; use the trigger_file of its recovery.conf"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_call_in_each_minute_speaks_for_those_that_follow_each_other() {
+        let speaks = |start, time| {
+            let start = SystemTime::UNIX_EPOCH + Duration::from_secs(start);
+            ends_a_minute(start, Duration::from_secs(time))
+        };
+        assert!(!speaks(120, 5));
+        assert!(speaks(175, 5) && speaks(179, 5) && !speaks(174, 5));
+        let speaking = (0..60).filter(|call| speaks(1000 + call * 5, 5)).count();
+        assert_eq!(speaking, 5);
+        assert!(speaks(0, 60));
+    }
+
+    #[test]
+    fn a_form_is_what_stands_behind_the_name_of_the_segment() {
+        let wanted = SegmentName::parse(b"000000010000000000000005").unwrap();
+        let listed = |name: &str| {
+            let mut listing = Listing::default();
+            listing.add(OsString::from(name), wanted, false);
+            (listing.segments, listing.later.len(), listing.other_forms.len())
+        };
+        for form in [".gz", ".bz2", ".partial", ".partial.gz", "-0123abcd.gz", ".gpg"] {
+            assert_eq!(listed(&format!("{wanted}{form}")), (1, 0, 1), "{form}");
+        }
+        assert_eq!(listed("000000010000000000000006"), (1, 1, 0));
+        assert_eq!(listed("000000020000000000000006"), (1, 0, 0));
+        assert_eq!(listed("000000010000000000000004.gz"), (1, 0, 0));
+        for other in ["000000010000000000000005.00000028.backup", "00000002.history", "x", ""] {
+            assert_eq!(listed(other), (0, 0, 0), "{other}");
+        }
+    }
+}
