@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 
 use crate::file_system::{Trouble, is_absence, names_in, open_regular};
+use crate::permission::explained;
 use crate::wal::name::{SegmentName, WalName};
 
 /// The archive location.
@@ -130,6 +131,6 @@ impl<'a> Archive<'a> {
 
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "could not read {:?}: {}", self.path, self.source)
+        write!(f, "could not read {:?}: {}", self.path, explained(&self.source, &self.path))
     }
 }

@@ -5,6 +5,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::file_system::directory_of;
+use crate::permission::explained;
+
 /// An end that nobody asked for. What a run survives is a warning instead.
 #[derive(Debug)]
 pub enum Error {
@@ -73,8 +76,8 @@ pub enum Failure {
         destination: PathBuf,
         /// What the system said.
         source: io::Error,
-        /// On a full disk: bytes needed and bytes free.
-        space: Option<(u64, u64)>,
+        /// On a full disk: how many bytes the file has.
+        needed: Option<u64>,
     },
     /// A file of the data directory could not be read.
     Read {
@@ -142,14 +145,18 @@ impl fmt::Display for UsageError {
 impl fmt::Display for PruneError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ListDirectory { path, source } => write!(f, "could not list {path:?}: {source}"),
+            Self::ListDirectory { path, source } => {
+                write!(f, "could not list {path:?}: {}", explained(source, path))
+            }
             Self::Unsteady { path } => {
                 write!(f, "{path:?} changed each time it was listed")
             }
             Self::WalDirectory { location } => {
                 write!(f, "archive location {location:?} is the WAL directory of a server")
             }
-            Self::ReadFile { path, source } => write!(f, "could not read {path:?}: {source}"),
+            Self::ReadFile { path, source } => {
+                write!(f, "could not read {path:?}: {}", explained(source, path))
+            }
             Self::DamagedRegistration { path, found } => write!(
                 f,
                 "invalid registration {path:?}: found {found}, expected the name of a segment"
@@ -163,14 +170,19 @@ impl fmt::Display for PruneError {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read { path, source } => write!(f, "could not read {path:?}: {source}"),
-            Self::Write { destination, source, space } => {
-                write!(f, "could not write {destination:?}: {source}")?;
-                match space {
-                    Some((needed, free)) => {
+            Self::Read { path, source } => {
+                write!(f, "could not read {path:?}: {}", explained(source, path))
+            }
+            Self::Write { destination, source, needed } => {
+                let directory = directory_of(destination);
+                write!(f, "could not write {destination:?}: {}", explained(source, directory))?;
+                // The unfinished copy is gone by now, so what it took is free again.
+                let free = needed.and_then(|_| fs2::available_space(directory).ok());
+                match (needed, free) {
+                    (Some(needed), Some(free)) => {
                         write!(f, ": it needs {needed} bytes, {free} are free")
                     }
-                    None => Ok(()),
+                    _ => Ok(()),
                 }
             }
         }

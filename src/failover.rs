@@ -9,6 +9,7 @@ use filetime::FileTime;
 use log::warn;
 
 use crate::data_directory;
+use crate::permission::explained;
 use crate::report::Condition;
 use crate::signals::{FailoverSignal, Signals};
 use crate::trigger_file::{self, TriggerFile, Word};
@@ -109,6 +110,7 @@ impl<'a> Failover<'a> {
                 return None;
             }
             Err(error) => {
+                let error = explained(&error, path);
                 self.ignore(&format!("trigger file {path:?} is ignored: {error}"));
                 return None;
             }
@@ -154,6 +156,7 @@ impl Requester {
     pub fn leave_mark(&self, segment: SegmentName) {
         let Self::TriggerFile(path, _) = self else { return };
         if let Err(error) = trigger_file::leave_mark(path, segment) {
+            let error = explained(&error, path);
             warn!(
                 "could not write to trigger file {path:?}: {error}; failover continues, \
                  but remove the file by hand or it will end recovery again"

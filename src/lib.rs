@@ -25,6 +25,7 @@ mod obstacle;
 mod options;
 mod outcome;
 mod partial;
+mod permission;
 mod presence;
 mod promotion;
 mod prune;

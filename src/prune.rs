@@ -20,6 +20,7 @@ use crate::data_directory::{self, WAL_DIRECTORIES};
 use crate::error::PruneError;
 use crate::file_system::directory_of;
 use crate::options::{Options, Pruning};
+use crate::permission::explained;
 use crate::registrations::{self, Asked, Renewal};
 use crate::timestamp::Timestamp;
 use crate::wal::name::{Numbering, Position, SegmentName, WalName};
@@ -112,6 +113,7 @@ pub fn standalone(pruning: &Pruning) -> Result<Vec<PathBuf>, PruneError> {
 /// Nothing can be pruned that this standby needs: its own cut-off is what it would have registered.
 fn warn_of_old_registration(renewal: &Renewal) {
     if let Renewal::Failed(path, error) = renewal {
+        let error = explained(error, directory_of(path));
         warn!("could not write {path:?}: {error}; other standbys use its previous content");
     }
 }
@@ -234,7 +236,9 @@ impl<'a> Directory<'a> {
                 Err(error) => {
                     let is_forbidden = matches!(error, Errno::EACCES | Errno::EPERM);
                     if !(is_forbidden && was_forbidden) {
-                        warn!("could not remove {:?}: {}", path(), io::Error::from(error));
+                        let error = io::Error::from(error);
+                        let error = explained(&error, self.location);
+                        warn!("could not remove {:?}: {error}", path());
                     }
                     was_forbidden |= is_forbidden;
                     left = left.saturating_add(1);

@@ -204,13 +204,14 @@ fn read(path: &Path) -> Result<Option<Registration>, PruneError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(PruneError::ReadFile { path: path.to_owned(), source }),
     };
-    let mut lines = content.trim_ascii().split(|byte| *byte == b'\n');
-    let mut line = || lines.next().unwrap_or_default().trim_ascii();
-    let Some(needed) = SegmentName::parse(line()) else {
-        let beginning: String = String::from_utf8_lossy(&content).chars().take(32).collect();
-        return Err(damaged(format!("{beginning:?}")));
-    };
-    Ok(Some(Registration { needed, asked: Asked::parse(line()), age }))
+    let mut lines = content.trim_ascii().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let needed = lines.next().and_then(SegmentName::parse);
+    let asked = lines.next().map(Asked::parse);
+    if let (Some(needed), None | Some(Some(_))) = (needed, asked) {
+        return Ok(Some(Registration { needed, asked: asked.flatten(), age }));
+    }
+    let beginning: String = String::from_utf8_lossy(&content).chars().take(32).collect();
+    Err(damaged(format!("{beginning:?}")))
 }
 
 impl Asked {

@@ -295,9 +295,8 @@ fn changed(source: &Source) -> Obstacle {
 fn failure(source: io::Error, destination: &Path, needed: u64) -> Failure {
     let is_full =
         matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    let free = || fs2::available_space(directory_of(destination)).ok();
-    let space = if is_full { free().map(|free| (needed, free)) } else { None };
-    Failure::Write { destination: destination.to_owned(), source, space }
+    let needed = is_full.then_some(needed);
+    Failure::Write { destination: destination.to_owned(), source, needed }
 }
 
 fn by_descriptor(file: &File) -> PathBuf {

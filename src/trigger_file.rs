@@ -10,6 +10,7 @@ use nix::fcntl::OFlag;
 
 use crate::file_system::{is_absence, not_regular, open_regular};
 use crate::lease;
+use crate::permission::user_name;
 use crate::wal::name::{Position, SegmentName};
 
 /// Bytes that are read: more than any word that counts has, with white space around it.
@@ -72,13 +73,10 @@ impl TriggerFile {
         Ok(Self { content, metadata, is_closed })
     }
 
-    /// Returns the owner's name, or the number if `/etc/passwd` has no name for it. Other sources of names may take long to
-    /// answer, and a failover must not wait for them.
+    /// Returns the owner's name, or the number if it has none.
     #[must_use]
     pub fn owner(&self) -> String {
-        let users = fs::read("/etc/passwd").unwrap_or_default();
-        let id = self.metadata.uid();
-        name_of(id, &users).unwrap_or_else(|| format!("uid {id}"))
+        user_name(self.metadata.uid())
     }
 }
 
@@ -119,16 +117,6 @@ pub fn leave_mark(path: &Path, segment: SegmentName) -> io::Result<()> {
     file.set_len(line.len().try_into().unwrap_or(u64::MAX))
 }
 
-/// Looks a user up in the lines of `/etc/passwd`: name, password, number and more, with colons between them.
-fn name_of(id: u32, users: &[u8]) -> Option<String> {
-    users.split(|byte| *byte == b'\n').find_map(|line| {
-        let mut fields = line.split(|byte| *byte == b':');
-        let name = fields.next()?;
-        let number = std::str::from_utf8(fields.nth(1)?).ok()?;
-        (number.parse() == Ok(id)).then(|| String::from_utf8_lossy(name).into_owned())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,16 +147,6 @@ mod tests {
             assert_eq!(Word::parse(content.as_bytes()).as_ref(), Some(&before), "{content:?}");
         }
         assert_eq!(Word::parse(b"smart before noon"), Some(Word::Smart));
-    }
-
-    #[test]
-    fn owners_are_looked_up_by_their_number() {
-        let users =
-            b"root:x:0:0:root:/root:/bin/sh\n\nbroken\nposts:x:107:114::/:\npostgres:x:10:1:,,,:/:";
-        assert_eq!(name_of(0, users).as_deref(), Some("root"));
-        assert_eq!(name_of(10, users).as_deref(), Some("postgres"));
-        assert_eq!(name_of(1, users), None);
-        assert_eq!(name_of(0, b""), None);
     }
 
     proptest! {

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::fcntl::OFlag;
 
 use crate::file_system::{not_regular, open_regular};
+use crate::permission::explained;
 use crate::timestamp::Timestamp;
 
 /// The server sets a umask that takes away more.
@@ -36,7 +37,10 @@ impl LogFile {
     pub fn append(&self, line: &str) -> Option<String> {
         let error = self.try_to_append(line).err()?;
         let is_known = self.has_failed.swap(true, Ordering::Relaxed);
-        (!is_known).then(|| format!("could not write to log file {:?}: {error}", self.path))
+        (!is_known).then(|| {
+            let error = explained(&error, &self.path);
+            format!("could not write to log file {:?}: {error}", self.path)
+        })
     }
 
     fn try_to_append(&self, line: &str) -> io::Result<()> {

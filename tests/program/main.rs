@@ -66,5 +66,7 @@ mod sharing;
 mod faults;
 /// Noise in any file and on the command line.
 mod garbage;
+/// `--log-file`, and the priorities of the journal.
+mod log_file;
 /// An archive that does not answer.
 mod unavailable;

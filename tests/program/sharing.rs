@@ -11,7 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use crate::site::{Asking, FIRST, SEGMENT, Site, output_of};
+use crate::site::{Asking, FIRST, Running, SEGMENT, Site, output_of, wait_until};
 use crate::wal::after;
 
 const ZEROS: &str = "000000000000000000000000";
@@ -21,9 +21,22 @@ fn asks<'a>(site: &'a Site, name: &str, requested: &str, restart: &str) -> Askin
     site.asks(&["--standby-name", name], requested).arg(restart)
 }
 
-/// What the standby `name` has registered.
-fn registration(site: &Site, name: &str) -> Option<String> {
+/// The registration of the standby `name`.
+fn whole_registration(site: &Site, name: &str) -> Option<String> {
     fs::read_to_string(site.archive().join(".pg_standby").join(name)).ok()
+}
+
+/// The line of it that says what the standby still needs.
+fn registration(site: &Site, name: &str) -> Option<String> {
+    let registration = whole_registration(site, name)?;
+    registration.split_inclusive('\n').next().map(str::to_owned)
+}
+
+/// The line of it that says what was asked for, without the time, and the time.
+fn asked(site: &Site, name: &str) -> Option<(String, String)> {
+    let registration = whole_registration(site, name)?;
+    let (asked, since) = registration.lines().nth(1)?.split_once(" since ")?;
+    Some((asked.to_owned(), since.to_owned()))
 }
 
 /// Writes a registration by hand.
@@ -142,9 +155,97 @@ fn nothing_is_registered_unless_a_segment_was_restored() {
     assert!(!site.archive().join(".pg_standby").exists());
 }
 
+/// Waits, because nothing more comes.
+fn waits<'a>(site: &'a Site, name: &str, requested: &str, restart: &str) -> Running<'a> {
+    let options = ["-s", "0.1", "--standby-name", name];
+    site.asks(&options, requested).arg(restart).starts()
+}
+
+#[test]
+fn a_registration_says_what_was_asked_for_and_since_when() {
+    let site = Site::with_five_segments();
+    asks(&site, "a", SEGMENT, FIRST).ends().with_status(0).in_silence();
+    let (what, since) = asked(&site, "a").unwrap();
+    assert_eq!(what, format!("asked for {SEGMENT}"));
+    let seconds = |date: &str| -> i64 {
+        let output = output_of(Command::new("date").args(["-u", "+%s", "-d", date]));
+        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
+    };
+    assert!((0..60).contains(&(seconds("now") - seconds(&since))), "{since:?}");
+}
+
+#[test]
+fn a_standby_that_waits_renews_a_registration_that_is_old() {
+    let site = Site::with_five_segments();
+    let next = after(SEGMENT, 1);
+    let path = site.archive().join(".pg_standby/a");
+    // One line, as an earlier version or an operator writes it.
+    put_registration(&site, "a", &after(FIRST, 1));
+    age(&site, "a", Duration::from_secs(90));
+    let running = waits(&site, "a", &next, &after(FIRST, 2));
+    wait_until("it is registered", || asked(&site, "a").is_some());
+    assert_eq!(registration(&site, "a").unwrap(), format!("{}\n", after(FIRST, 2)));
+    let (what, since) = asked(&site, "a").unwrap();
+    assert_eq!(what, format!("asked for {next}"));
+    let age_now = fs::metadata(&path).unwrap().modified().unwrap().elapsed().unwrap();
+    assert!(age_now < Duration::from_secs(60), "{age_now:?}");
+    assert_eq!(running.stderr(), "");
+    drop(running);
+    // The next call for the same segment goes on with the wait of the first.
+    age(&site, "a", Duration::from_secs(90));
+    wait_until("another second", || now() != since);
+    let running = waits(&site, "a", &next, &after(FIRST, 2));
+    let is_new = || fs::metadata(&path).is_ok_and(|it| is_younger_than_a_minute(&it));
+    wait_until("it is renewed", is_new);
+    assert_eq!(asked(&site, "a").unwrap(), (format!("asked for {next}"), since));
+    drop(running);
+    assert_eq!(segments(&site), 5, "nothing is pruned by a wait");
+}
+
+/// The present, as a registration would say it.
+fn now() -> String {
+    let now = output_of(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]));
+    String::from_utf8_lossy(&now.stdout).trim_end().to_owned()
+}
+
+fn is_younger_than_a_minute(metadata: &fs::Metadata) -> bool {
+    metadata.modified().unwrap().elapsed().unwrap_or_default() < Duration::from_secs(60)
+}
+
+#[test]
+fn a_standby_that_waits_does_not_write_what_is_known_and_fresh() {
+    let site = Site::with_five_segments();
+    put_registration(&site, "a", &after(FIRST, 2));
+    let running = waits(&site, "a", &after(SEGMENT, 1), &after(FIRST, 2)).until_it_waits();
+    assert_eq!(running.still_waits_after(Duration::from_millis(500)), "");
+    assert_eq!(whole_registration(&site, "a").unwrap(), after(FIRST, 2));
+}
+
+#[test]
+fn a_wait_registers_nothing_where_it_must_not_and_says_nothing_where_it_cannot() {
+    let next = after(SEGMENT, 1);
+    let site = Site::with_five_segments();
+    fs::create_dir(site.archive().join("archive_status")).unwrap();
+    let running = waits(&site, "a", &next, FIRST).until_it_waits();
+    assert_eq!(running.still_waits_after(Duration::from_millis(500)), "");
+    assert_eq!(registration(&site, "a"), None, "in a server's WAL directory");
+
+    let site = Site::with_five_segments();
+    let options = ["-s", "0.1", "--standby-name", "a"];
+    let asking = site.asks(&options, &next).arg(FIRST).with_fault("readonly");
+    let running = asking.starts().until_it_waits();
+    assert_eq!(running.still_waits_after(Duration::from_millis(500)), "");
+
+    let site = Site::with_five_segments();
+    let running = site.asks(&["-s", "0.1"], &next).arg(FIRST).starts().until_it_waits();
+    assert_eq!(running.still_waits_after(Duration::from_millis(500)), "");
+    assert!(!site.archive().join(".pg_standby").exists(), "a standby without a name");
+}
+
 #[test]
 fn a_damaged_registration_is_named_and_nothing_is_pruned() {
-    let damaged: [(&str, &str); 5] = [
+    let damaged: [(&str, &str); 6] = [
+        ("000000010000000000000002\nasked for it", "expected the name of a segment"),
         ("", "found \"\", expected the name of a segment"),
         ("00000001000000000000000", "found \"00000001000000000000000\""),
         ("000000010000000000000002\n000000010000000000000002\n", "expected the name of a segment"),
@@ -174,14 +275,14 @@ fn only_a_regular_file_counts_as_a_registration_and_a_leading_dot_hides_it() {
         .ends()
         .with_status(0)
         .saying("pg_standby/c\"")
-        .saying("something other than a file of one line");
+        .saying("something other than a short file");
     assert_eq!(segments(&site), 5);
     fs::remove_dir(site.archive().join(".pg_standby/c")).unwrap();
     symlink("/dev/zero", site.archive().join(".pg_standby/c")).unwrap();
     asks(&site, "a", SEGMENT, SEGMENT)
         .ends()
         .with_status(0)
-        .saying("something other than a file of one line");
+        .saying("something other than a short file");
     assert_eq!(segments(&site), 5);
     fs::remove_file(site.archive().join(".pg_standby/c")).unwrap();
     asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();

@@ -14,7 +14,7 @@ tests_on!(postgresql_10 10, postgresql_18 18: [
 /// The segment that a standby has registered.
 fn registration(machine: &Machine, name: &str) -> Option<String> {
     let registration = fs::read_to_string(machine.archive().join(".pg_standby").join(name)).ok()?;
-    Some(registration.trim().to_owned())
+    registration.lines().next().map(str::to_owned)
 }
 
 /// The oldest segment in the archive.
