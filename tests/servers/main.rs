@@ -37,6 +37,8 @@ mod trial;
 mod archivecleanup;
 /// What remains in an archive that several standbys share, and `archive_cleanup_command`.
 mod archives;
+/// What the log says of an archive from which the next segment cannot come.
+mod diagnosis;
 /// The folders of `examples/` as a newcomer runs them.
 mod examples;
 /// What operators do: promote, crash, stream, read ahead, rewind.
