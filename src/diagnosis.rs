@@ -20,8 +20,11 @@ use crate::promotion;
 use crate::timeline::{self, Branch};
 use crate::wal::name::{SegmentName, WalName};
 
-/// How often the archive is listed, and how often a trouble is said.
+/// How often the archive is listed at least, and how often a trouble is said at most.
 const INTERVAL: Duration = Duration::from_secs(60);
+
+/// After a change of the archive it is listed before that, once this many times the time has passed that a listing takes.
+const SHARE: u32 = 100;
 
 /// How long a listing may take, as nobody hears a request for failover meanwhile.
 const LONGEST_LISTING: Duration = Duration::from_millis(500);
@@ -49,6 +52,8 @@ pub struct Diagnosis<'a> {
     options: &'a Options,
     archive: &'a Archive<'a>,
     due_at: Option<Instant>,
+    /// When it may be listed before that, if it has changed, and what its time of change was.
+    early: Option<(Instant, SystemTime)>,
     found: Option<Trouble>,
 }
 
@@ -78,7 +83,7 @@ impl<'a> Diagnosis<'a> {
             && data_directory::is_in_standby_mode()
             && !ends_a_minute(SystemTime::now(), limit);
         let due_at = started.checked_add(options.sleep_time.min(limit)).filter(|_| !is_silent);
-        Self { options, archive, due_at, found: None }
+        Self { options, archive, due_at, early: None, found: None }
     }
 
     /// Forgets everything, as the segment is not simply absent any more.
@@ -88,16 +93,30 @@ impl<'a> Diagnosis<'a> {
 
     /// Returns what keeps `segment` from coming, if anything does, as of the last minute.
     pub fn trouble(&mut self, segment: SegmentName) -> Option<&Trouble> {
-        let now = Instant::now();
-        if self.due_at.is_some_and(|due_at| due_at <= now) {
+        if self.is_due() {
+            let start = Instant::now();
+            let modified = self.modified();
             let sleep_time = self.options.sleep_time;
             let found = self.examine(segment);
+            let pause = start.elapsed().saturating_mul(SHARE).clamp(sleep_time, INTERVAL);
+            let after = |time| Instant::now().checked_add(time);
             // What has only just come may be followed by the segment.
             let is_early = found.as_ref().is_some_and(|it| !it.has_lasted(sleep_time));
-            self.due_at = now.checked_add(if is_early { sleep_time } else { INTERVAL });
+            self.due_at = after(if is_early { pause } else { INTERVAL });
+            self.early = after(pause).zip(modified);
             self.found = found.filter(|_| !is_early);
         }
         self.found.as_ref()
+    }
+
+    fn is_due(&self) -> bool {
+        let now = Instant::now();
+        let has_changed = |(at, modified)| at <= now && self.modified() != Some(modified);
+        self.due_at.is_some_and(|due_at| due_at <= now) || self.early.is_some_and(has_changed)
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        fs::metadata(&self.options.archive_location).and_then(|it| it.modified()).ok()
     }
 
     fn examine(&self, segment: SegmentName) -> Option<Trouble> {
@@ -151,6 +170,7 @@ impl<'a> Diagnosis<'a> {
             listing.add(name?, segment, self.options.partial.is_some());
         }
         listing.histories.sort_unstable();
+        debug!("listed the archive: {} files of segments", listing.segments);
         Ok(listing)
     }
 }

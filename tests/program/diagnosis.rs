@@ -54,6 +54,28 @@ fn a_missing_segment_that_comes_is_said_to_be_ready() {
 }
 
 #[test]
+fn a_hole_that_comes_into_being_during_the_wait_is_said_within_a_few_looks() {
+    let site = Site::new();
+    site.put_segment(FIRST);
+    let running = asks(&site).starts().until_it_waits();
+    // Nothing is wrong yet at the first listings.
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(running.stderr(), "");
+    site.put_segment(&after(SEGMENT, 1));
+    said_once(running.until_it_says("is missing"), &[SEGMENT, "that are there: 1"]);
+}
+
+#[test]
+fn an_archive_in_which_nothing_changes_is_not_listed_at_each_look() {
+    let site = Site::new();
+    site.put_segment(FIRST);
+    let running = asks(&site).arg("-d").starts().until_it_waits();
+    let said = running.still_waits_after(SEVERAL_LOOKS);
+    let (looks, listings) = (said.matches("is not there").count(), said.matches("listed").count());
+    assert!(looks >= 4 && listings == 1, "{said}");
+}
+
+#[test]
 fn a_segment_that_is_merely_late_is_no_hole() {
     let site = Site::new();
     let running = site.asks(&["-s", "1"], SEGMENT).starts().until_it_waits();

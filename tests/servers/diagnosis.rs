@@ -20,10 +20,8 @@ const OFTEN: &str = "-s 0.2";
 fn a_hole_is_said_and_filled(major: u32) -> Result<()> {
     let mut trial = Trial::new(major, OFTEN)?;
     let missing = trial.pair.ship()?;
-    for _ in 0..3 {
-        let name = trial.pair.ship()?;
-        trial.deliver(&name)?;
-    }
+    let later = [trial.pair.ship()?, trial.pair.ship()?, trial.pair.ship()?];
+    later.iter().try_for_each(|name| trial.deliver(name))?;
     trial.says(&format!("warning: {missing} is missing in "))?;
     trial.says("later segments that are there: 3; copy it there again")?;
     trial.deliver(&missing)?;
@@ -104,25 +102,21 @@ fn a_later_timeline_is_said_and_followed_after_a_restart(major: u32) -> Result<(
 }
 
 fn messages_are_in_the_log_file_and_not_where_csvlog_goes(major: u32) -> Result<()> {
-    let mut pair = Pair::new(major, |machine| {
-        machine.restore_command(&format!("-s 0.2 --log-file {}/log", machine.path().display()))
-    })?;
-    pair.machine.write(&pair.machine.path().join("log"), "")?;
-    pair.standby.set("logging_collector", "on")?;
-    pair.standby.set("log_destination", "csvlog")?;
-    pair.standby.set("log_directory", "logs")?;
-    pair.standby.start()?;
-    pair.ship()?;
-    pair.standby_sees_every_row()?;
-    let missing = pair.ship()?;
-    fs::remove_file(pair.machine.archive().join(&missing)).doing(&missing)?;
-    pair.ship()?;
+    // In the data directory.
+    let mut trial = Trial::not_started(major, "-s 0.2 --log-file standby.log")?;
+    let standby = &trial.pair.standby;
+    standby.set("logging_collector", "on")?;
+    standby.set("log_destination", "csvlog")?;
+    standby.set("log_directory", "logs")?;
+    trial.pair.standby.start()?;
+    trial.follow()?;
+    let missing = trial.pair.ship()?;
+    let later = trial.pair.ship()?;
+    trial.deliver(&later)?;
     let words = format!("warning: {missing} is missing in ");
-    let in_files = |ending: &str| has_line(&pair.standby.data.join("logs"), ending, &words);
-    let log = pair.machine.path().join("log");
-    wait_for("the line in the log file", PATIENCE, || {
-        Ok(fs::read_to_string(&log).doing("the log")?.contains(&format!("pg_standby: {words}")))
-    })?;
+    let data = &trial.pair.standby.data;
+    let in_files = |ending: &str| has_line(&data.join("logs"), ending, &words);
+    wait_for("the line in the log file", PATIENCE, || has_line(data, "standby.log", &words))?;
     wait_for("the line in the collector's plain file", PATIENCE, || in_files(".log"))?;
     assert!(!in_files(".csv")?);
     Ok(())
