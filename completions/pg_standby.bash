@@ -4,7 +4,7 @@ _pg_standby() {
     local IFS=$'\n' word=${COMP_WORDS[COMP_CWORD]} option='' operands=() i
     local options=(
         -c --copy -d --debug -k --keep-files -l --link -r --max-retries -s --sleep-time -t --trigger-file
-        -w --max-wait-time --no-wait --on-error --require-file --partial --verify --standby-name --prune -n --dry-run -V --version '-?' --help
+        -w --max-wait-time --no-wait --on-error --require-file --partial --verify --standby-name --log-file --prune -n --dry-run -V --version '-?' --help
     )
 
     # Of the words before: an option that still needs its value, and the operands. Readline splits --option=value into
@@ -14,7 +14,7 @@ _pg_standby() {
             value=) ;;
             value*) option= ;;
             -[krstw] | --keep-files | --max-retries | --sleep-time | --trigger-file | --max-wait-time | \
-                --on-error | --verify | --require-file | --standby-name) option=${COMP_WORDS[i]} ;;
+                --on-error | --verify | --require-file | --standby-name | --log-file) option=${COMP_WORDS[i]} ;;
             -*) ;;
             *) operands+=("${COMP_WORDS[i]}") ;;
         esac
@@ -23,7 +23,7 @@ _pg_standby() {
 
     COMPREPLY=()
     case $option in
-        -t | --trigger-file) _pg_standby_paths -f "$word" ;;
+        -t | --trigger-file | --log-file) _pg_standby_paths -f "$word" ;;
         --verify) mapfile -t COMPREPLY < <(compgen -W $'records\nheader' -- "$word") ;;
         --on-error) mapfile -t COMPREPLY < <(compgen -W $'hold\npromote' -- "$word") ;;
         ?*) ;;

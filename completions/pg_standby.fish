@@ -14,6 +14,7 @@ complete -c pg_standby -l require-file -x -d 'Archive is mounted only if it hold
 complete -c pg_standby -l partial -d 'Take SEGMENT.partial too'
 complete -c pg_standby -l verify -x -a 'records header' -d 'Check every record, or the header'
 complete -c pg_standby -l standby-name -x -d 'Name of this standby, in a shared archive'
+complete -c pg_standby -l log-file -r -F -d 'Append messages to FILE as well'
 complete -c pg_standby -l prune -d 'Prune the archive, restore nothing'
 complete -c pg_standby -s n -l dry-run -d 'With --prune: print what would be removed'
 complete -c pg_standby -s V -l version -d 'Print the version'

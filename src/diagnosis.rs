@@ -251,7 +251,7 @@ impl fmt::Display for Trouble {
             Self::NoSegments { location } => write!(
                 f,
                 "there are no segments in {location:?}, and the server is not consistent yet; check whether this is \
-                 the archive, and the primary's archive_command"
+                 the archive, and archive_command on the primary"
             ),
             Self::OtherForm { segment, path } => {
                 write!(f, "{segment} is there only as {path:?}, which is not read; ")?;

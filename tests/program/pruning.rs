@@ -154,7 +154,10 @@ fn an_archive_that_may_not_be_written_to_is_left_alone() {
     let site = Site::with_five_segments();
     fs::set_permissions(site.archive(), Permissions::from_mode(0o555)).unwrap();
     let ended = site.asks(&[], SEGMENT).arg(SEGMENT).unprivileged().ends().with_status(0);
-    ended.saying("could not remove");
+    assert_eq!(ended.stderr.lines().count(), 1, "one file speaks for all: {ended:?}");
+    let location = site.archive();
+    let ended = ended.saying(&format!("could not remove \"{}/{FIRST}\"", location.display()));
+    ended.saying("; the user is ").saying(&format!(", {location:?} is dr-xr-xr-x "));
     assert_eq!(site.listing(), from(1));
     fs::set_permissions(site.archive(), Permissions::from_mode(0o755)).unwrap();
 }

@@ -1,12 +1,15 @@
 //! An archive that does not answer is never an empty one: it has gone away, it is not mounted, it cannot be read.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 
-use crate::site::{Asking, BACKUP, HISTORY, SEGMENT, Site};
+use crate::site::{Asking, BACKUP, HISTORY, SEGMENT, Site, output_of};
 use crate::wal::after;
 
 /// Makes the archive location one that exists but does not answer, even to root: a symbolic link to itself.
@@ -52,6 +55,35 @@ fn an_archive_that_does_not_answer_from_the_start_is_waited_for_by_every_request
             running.ends().with_status(1);
         }
     }
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_named_with_its_mode_and_the_user() {
+    let site = Site::new();
+    site.put_segment(SEGMENT);
+    let path = site.archive().join(SEGMENT);
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let user = if geteuid().is_root() { "nobody".to_owned() } else { me() };
+    let asks = || site.asks(&["-s", "0.1"], SEGMENT).unprivileged();
+    let said = |path: &Path, mode| {
+        format!("denied (os error 13); the user is {user}, {path:?} is {mode} {} ", me())
+    };
+    mode(&path, 0o040);
+    drop(asks().starts().until_it_says(&said(&path, "----r-----")));
+    mode(&path, 0o644);
+    // The directory on the way, where that is what keeps the user out.
+    mode(site.archive(), 0o600);
+    drop(asks().starts().until_it_says(&said(site.archive(), "drw-------")));
+    mode(site.archive(), 0o755);
+    asks().ends().with_status(0).in_silence();
+}
+
+/// The name of the user who runs the tests.
+fn me() -> String {
+    let name = output_of(Command::new("id").arg("-un")).stdout;
+    String::from_utf8(name).unwrap().trim_end().to_owned()
 }
 
 #[test]

@@ -297,6 +297,7 @@ fn no_archive_is_202_and_names_it() {
             let args: [OsString; 3] = [location.into(), name.into(), site.destination().into()];
             let ended = site.runs(args).ends().with_status(202);
             let location = Path::new(location);
+            assert_eq!(ended.stderr.lines().count(), 1, "it is said once: {ended:?}");
             ended.saying(&format!("error: archive location {location:?} {what}; the server stops"));
         }
     }
