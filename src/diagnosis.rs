@@ -35,8 +35,8 @@ const PIECE: usize = 1024;
 /// Why a segment does not come.
 #[derive(Debug)]
 pub enum Trouble {
-    /// The segment is missing, and later ones are there.
-    Hole { segment: SegmentName, location: PathBuf, later: Vec<OsString> },
+    /// The segment is missing, and so many later ones are there; the first of them is at that path.
+    Hole { segment: SegmentName, location: PathBuf, later: usize, next: SegmentName, path: PathBuf },
     /// A server that is not consistent yet has nothing to read.
     NoSegments { location: PathBuf },
     /// The segment is there, but not as a file that this call reads.
@@ -66,8 +66,10 @@ struct Listing {
     example: Option<SegmentName>,
     /// Later timelines whose history files are there.
     histories: Vec<u32>,
-    /// Segments of the same timeline that come later.
-    later: Vec<OsString>,
+    /// How many segments of the same timeline come later.
+    later: usize,
+    /// The first of these, and its name in the archive.
+    next: Option<(SegmentName, OsString)>,
     /// The segment under a name that says more.
     other_forms: Vec<OsString>,
     /// There is more than was listed.
@@ -133,8 +135,9 @@ impl<'a> Diagnosis<'a> {
             return Some(Trouble::OtherForm { segment, path: location.join(name) });
         }
         let location = location.clone();
-        if !listing.later.is_empty() {
-            return Some(Trouble::Hole { segment, location, later: listing.later });
+        if let Some((next, name)) = listing.next {
+            let path = location.join(name);
+            return Some(Trouble::Hole { segment, location, later: listing.later, next, path });
         }
         let is_empty = listing.segments == 0 && !listing.is_cut_short;
         if is_empty && data_directory::is_inconsistent(directory_of(&self.options.destination)) {
@@ -194,7 +197,10 @@ impl Listing {
             && segment.timeline == wanted.timeline
             && segment.position > wanted.position
         {
-            self.later.push(name);
+            self.later = self.later.saturating_add(1);
+            if self.next.as_ref().is_none_or(|(next, _)| segment.position < next.position) {
+                self.next = Some((segment, name));
+            }
         }
     }
 }
@@ -216,12 +222,10 @@ fn ends_a_minute(start: SystemTime, time: Duration) -> bool {
 impl Trouble {
     /// Returns whether the files that show it have been there for `time`.
     fn has_lasted(&self, time: Duration) -> bool {
-        let is_old = |path: PathBuf| fs::metadata(path).is_ok_and(|it| age(&it) >= time);
         match self {
-            Self::Hole { location, later, .. } => {
-                later.iter().any(|name| is_old(location.join(name)))
+            Self::Hole { path, .. } | Self::OtherForm { path, .. } => {
+                fs::metadata(path).is_ok_and(|it| age(&it) >= time)
             }
-            Self::OtherForm { path, .. } => is_old(path.clone()),
             Self::NoSegments { .. } | Self::LaterTimeline { .. } | Self::TriggerFile => true,
         }
     }
@@ -242,11 +246,10 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hole { segment, location, later } => write!(
+            Self::Hole { segment, location, later, next, .. } => write!(
                 f,
-                "{segment} is missing in {location:?}, later segments that are there: {}; copy it there again \
-                 from the primary, or make the standby anew from a base backup",
-                later.len()
+                "{segment} is missing in {location:?}, later segments that are there: {later}, from {next} on; copy \
+                 it there again from the primary, or make the standby anew from a base backup"
             ),
             Self::NoSegments { location } => write!(
                 f,
@@ -303,7 +306,7 @@ mod tests {
         let listed = |name: &str| {
             let mut listing = Listing::default();
             listing.add(OsString::from(name), wanted, false);
-            (listing.segments, listing.later.len(), listing.other_forms.len())
+            (listing.segments, listing.later, listing.other_forms.len())
         };
         for form in [".gz", ".bz2", ".partial", ".partial.gz", "-0123abcd.gz", ".gpg"] {
             assert_eq!(listed(&format!("{wanted}{form}")), (1, 0, 1), "{form}");

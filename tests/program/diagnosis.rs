@@ -39,7 +39,8 @@ fn a_missing_segment_is_named_once_with_the_number_of_later_ones() {
     site.put_segment("000000020000000000000009");
     let location = format!("{:?}", site.archive());
     let running = asks(&site).starts().until_it_says("is missing");
-    said_once(running, &[SEGMENT, &location, "that are there: 3; copy it there again"]);
+    let later = format!("that are there: 3, from {} on; copy it", after(FIRST, 6));
+    said_once(running, &[SEGMENT, &location, &later]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn a_hole_is_said_and_filled(major: u32) -> Result<()> {
     let later = [trial.pair.ship()?, trial.pair.ship()?, trial.pair.ship()?];
     later.iter().try_for_each(|name| trial.deliver(name))?;
     trial.says(&format!("warning: {missing} is missing in "))?;
-    trial.says("later segments that are there: 3; copy it there again")?;
+    trial.says(&format!("later segments that are there: 3, from {} on; copy it", later[0]))?;
     trial.deliver(&missing)?;
     trial.says(&format!("{missing}\" is ready now"))?;
     trial.pair.standby_sees_every_row()?;
