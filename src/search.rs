@@ -217,6 +217,9 @@ impl<'a> Search<'a> {
         if followed.is_some_and(|followed| followed > timeline) {
             return Ok(Some(Obstacle::LeftBehind));
         }
+        if !data_directory::follows_timelines() {
+            return Ok(None);
+        }
         let branch = timeline::branch_before(Lsn::MAX, timeline, self.archive, &mut self.judge);
         Ok(branch.map(Obstacle::Superseded))
     }

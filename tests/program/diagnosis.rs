@@ -189,9 +189,8 @@ fn a_later_timeline_that_the_server_does_not_follow_is_named_with_what_to_do() {
 #[test]
 fn up_to_11_a_later_timeline_has_to_be_followed_on_purpose() {
     for (version, configuration, words) in [
-        ("11", "", Some("with recovery_target_timeline = 'latest'")),
-        ("11", "standby_mode = on\n", Some("with recovery_target_timeline = 'latest'")),
-        ("11", "standby_mode = on\nrecovery_target_timeline = 'latest'\n", None),
+        ("11", "", "with recovery_target_timeline = 'latest'"),
+        ("11", "standby_mode = on\n", "with recovery_target_timeline = 'latest'"),
     ] {
         let site = Site::new();
         site.write("PG_VERSION", format!("{version}\n"));
@@ -199,10 +198,23 @@ fn up_to_11_a_later_timeline_has_to_be_followed_on_purpose() {
         site.put_segment(&after(FIRST, 3));
         site.put("00000002.history", "1\t0/500100\twhy\n");
         let running = asks(&site).starts();
-        match words {
-            Some(words) => said_once(running.until_it_says("branched off"), &[words]),
-            None => assert_eq!(running.still_waits_after(SEVERAL_LOOKS), ""),
-        }
+        said_once(running.until_it_says("branched off"), &[words]);
+    }
+}
+
+#[test]
+fn a_server_that_follows_timelines_is_let_go_when_a_later_one_has_begun() {
+    for (version, file, content) in [
+        ("18", "standby.signal", ""),
+        ("11", "recovery.conf", "standby_mode = on\nrecovery_target_timeline = 'latest'\n"),
+    ] {
+        let site = Site::new();
+        site.write("PG_VERSION", format!("{version}\n"));
+        site.write(file, content);
+        site.put_segment(&after(FIRST, 3));
+        let running = asks(&site).starts().until_it_waits();
+        site.put("00000002.history", "1\t0/500100\twhy\n");
+        running.ends().with_status(1).in_silence();
     }
 }
 
