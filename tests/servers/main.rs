@@ -45,6 +45,8 @@ mod examples;
 mod operations;
 /// Following, pruning, restarts and both ways to fail over, on each version.
 mod postgres;
+/// README's quick start, with its very commands.
+mod quick_start;
 /// Segments that are followed while they are received.
 mod shipping;
 /// Standby mode with nothing but an archive: following, and every way to promote.

@@ -1,0 +1,223 @@
+//! The commands of README's "Use", typed as they stand there, on two servers that share an archive: from the primary to its
+//! return as a standby.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::machine::{Doing, Failure, Installation, Machine, PATIENCE, Result, wait_for};
+use crate::pair::{PG_STANDBY, ROWS};
+
+const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+
+/// The commands of a section in their order, with the server where each is typed.
+fn commands(section: &str) -> Vec<(String, String)> {
+    let lines = README.lines().skip_while(|line| *line != section).skip(1);
+    let mut steps: Vec<(String, String)> = Vec::new();
+    let mut within = false;
+    for line in lines.take_while(|line| !line.starts_with("## ")) {
+        match line {
+            "```sh" => within = true,
+            "```" => within = false,
+            _ if !within => {}
+            _ => match line.strip_prefix("# on the ") {
+                Some(server) => steps.push((server.to_owned(), String::new())),
+                None => {
+                    steps.last_mut().expect("a line that names no server").1 += &format!("{line}\n")
+                }
+            },
+        }
+    }
+    steps
+}
+
+/// Two servers as README has them, where README says `/srv/pg`.
+struct Site {
+    machine: Arc<Machine>,
+    path: std::ffi::OsString,
+    port: u16,
+}
+
+impl Site {
+    fn new(installation: Installation) -> Result<Self> {
+        let machine = Machine::on(installation, PG_STANDBY)?;
+        machine.make_directory(&machine.path().join("pg"))?;
+        machine.make_directory(&machine.path().join("pg/wal"))?;
+        let mut path = vec![machine.path().to_path_buf(), machine.installation.home.join("bin")];
+        let client = Installation::with("psql")?;
+        path.push(machine.within_reach(client)?.home.join("bin"));
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        let path = std::env::join_paths(path)?;
+        // What the primary of a reader has already; its copies get it too. PGPORT tells the two apart.
+        let primary = machine.primary(&[])?;
+        let port = primary.port;
+        fs::rename(&primary.data, machine.path().join("pg/primary"))?;
+        let site = Self { machine, path, port };
+        let socket = format!("'{}'", site.machine.path().display());
+        let settings = format!(
+            "sed -i '/^port =/d; /^archive_/d' pg/primary/postgresql.conf\n\
+             echo \"unix_socket_directories = {socket}\" >>pg/primary/postgresql.conf\n\
+             pg_ctl start -s -D pg/primary -l pg/primary.log\n"
+        );
+        site.types("primary", &settings)?;
+        Ok(site)
+    }
+
+    fn major(&self) -> u32 {
+        self.machine.installation.major
+    }
+
+    fn port_of(&self, server: &str) -> u16 {
+        if server.contains("primary") { self.port } else { self.port + 1 }
+    }
+
+    /// What an operator types on a server, and what it prints.
+    fn types(&self, server: &str, commands: &str) -> Result<String> {
+        let mut shell = self.machine.command("sh");
+        shell
+            .args(["-eu", "-c", commands])
+            .env("PATH", &self.path)
+            .env("PGPORT", self.port_of(server).to_string())
+            .env("PGHOST", self.machine.path())
+            .env("PGUSER", "postgres")
+            .env("PGDATABASE", "postgres")
+            .env("PSQLRC", "/dev/null");
+        ended_well(&mut shell, commands)
+    }
+
+    fn in_its_places(&self, commands: &str) -> String {
+        let of_another_version = |line: &&str| {
+            let words: Vec<_> = line.rsplit("# ").next().unwrap_or("").split(' ').collect();
+            matches!(words[..], [since, "and", "later"] if since.parse::<u32>().is_ok_and(|it| it > self.major()))
+        };
+        let lines: Vec<_> = commands.lines().filter(|line| !of_another_version(line)).collect();
+        lines
+            .join("\n")
+            .replace("/srv/pg", &self.machine.path().join("pg").display().to_string())
+            .replace("host=192.0.2.20", &format!("host=127.0.0.1 port={}", self.port_of("standby")))
+    }
+
+    fn asks(&self, server: &str, query: &str) -> Result<String> {
+        Ok(self.types(server, &format!("psql -XAtc \"{query}\""))?.trim().to_owned())
+    }
+
+    fn waits_until(&self, server: &str, query: &str, answer: &str) -> Result<()> {
+        let mut last = String::new();
+        wait_for(query, PATIENCE, || {
+            last = self.asks(server, query).unwrap_or_else(|failure| failure.to_string());
+            Ok(last == answer)
+        })
+        .map_err(|failure| Failure::new(format!("{failure}; last answer: {last}")))
+        .map(drop)
+    }
+
+    fn log(&self, server: &str) -> String {
+        fs::read_to_string(self.path_of(&format!("{server}.log"))).unwrap_or_default()
+    }
+
+    fn path_of(&self, name: &str) -> PathBuf {
+        self.machine.path().join("pg").join(name)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        for server in ["primary", "standby"] {
+            let _ = self.types(server, &format!("pg_ctl stop -s -m immediate -D pg/{server}"));
+            if std::thread::panicking() {
+                eprintln!("--- the log of the {server}\n{}", self.log(server));
+            }
+        }
+    }
+}
+
+/// The output goes to a file: a server that is started in the background would keep a pipe open.
+fn ended_well(shell: &mut Command, commands: &str) -> Result<String> {
+    let output = tempfile::NamedTempFile::new()?;
+    let status = shell
+        .stdin(std::process::Stdio::null())
+        .stdout(output.reopen()?)
+        .stderr(output.reopen()?)
+        .status()
+        .doing(commands)?;
+    let said = fs::read_to_string(output.path())?;
+    if status.success() {
+        return Ok(said);
+    }
+    Err(Failure::new(format!("{commands}\n{status}\n{said}")))
+}
+
+tests_on!(postgresql_12 12: [the_quick_start_works_as_it_is_typed]);
+
+/// Of the versions that `pg_rewind` is here for.
+#[test]
+fn the_quick_start_works_as_it_is_typed_with_the_way_back() -> Result<()> {
+    the_quick_start_works_on(Installation::with("pg_rewind")?)
+}
+
+fn the_quick_start_works_as_it_is_typed(major: u32) -> Result<()> {
+    the_quick_start_works_on(Installation::of(major)?)
+}
+
+fn the_quick_start_works_on(installation: Installation) -> Result<()> {
+    let site = Site::new(installation)?;
+    let mut steps = commands("## Use").into_iter();
+    let mut next = |expected: &str| -> Result<String> {
+        let (server, commands) = steps.next().expect("a step");
+        assert_eq!(server, expected, "{commands}");
+        site.types(&server, &site.in_its_places(&commands))
+    };
+
+    next("primary")?;
+    site.asks("primary", "create table orders as select generate_series(1, 1000)")?;
+    next("primary")?;
+    next("standby")?;
+    site.waits_until("standby", ROWS, "1000")?;
+    assert!(!site.path_of("wal/base").exists());
+
+    site.asks("primary", "insert into orders select generate_series(1, 1000)")?;
+    let shown = next("primary")?;
+    let lsn = shown.split_whitespace().find(|word| word.contains('/')).expect("an LSN");
+    let has_come = format!("select pg_last_wal_replay_lsn() >= '{lsn}'");
+    site.waits_until("standby", &has_come, "t")?;
+    let shown = next("standby")?;
+    assert!(shown.contains(" t "), "{shown}");
+    site.waits_until("standby", ROWS, "2000")?;
+
+    site.asks("primary", "insert into orders select generate_series(1, 1000)")?;
+    next("primary, if it still runs")?;
+    next("standby")?;
+    assert_eq!(site.asks("standby", "select pg_is_in_recovery()")?, "f");
+    assert_eq!(site.asks("standby", ROWS)?, "3000");
+    site.asks("standby", "insert into orders select generate_series(1, 1000)")?;
+    if !site.machine.installation.program("pg_rewind").exists() {
+        return Ok(());
+    }
+
+    // What only the old primary has, and no WAL from before that.
+    site.types("primary", "pg_ctl start -s -D pg/primary -l pg/primary.log")?;
+    site.asks("primary", "insert into orders select generate_series(1, 500)")?;
+    for _ in 0..2 {
+        site.asks("primary", "select pg_switch_wal()")?;
+        site.asks("primary", "checkpoint")?;
+    }
+    site.types("primary", "pg_ctl stop -s -m fast -D pg/primary")?;
+    next("old primary")?;
+    site.asks("standby", "select pg_switch_wal()")?;
+    site.waits_until("primary", ROWS, "4000")?;
+    assert_eq!(site.asks("primary", "select pg_is_in_recovery()")?, "t");
+
+    // And once more, in the other direction, with the trigger file.
+    site.asks("standby", "insert into orders select generate_series(1, 1000)")?;
+    site.types("standby", "pg_ctl stop -s -m fast -D pg/standby")?;
+    site.types("primary", &site.in_its_places("touch /srv/pg/failover"))?;
+    site.waits_until("primary", "select pg_is_in_recovery()", "f")?;
+    assert_eq!(site.asks("primary", ROWS)?, "5000");
+    wait_for("the end of the trigger file", PATIENCE, || Ok(!site.path_of("failover").exists()))?;
+    for server in ["primary", "standby"] {
+        assert!(!site.log(server).contains("pg_standby: error"), "{}", site.log(server));
+    }
+    assert_eq!(steps.next(), None);
+    Ok(())
+}
