@@ -2,7 +2,8 @@
 //! return as a standby.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -185,6 +186,11 @@ fn the_quick_start_works_on(installation: Installation) -> Result<()> {
     assert!(shown.contains(" t "), "{shown}");
     site.waits_until("standby", ROWS, "2000")?;
 
+    for (server, commands) in self::commands("## How far behind") {
+        let shown = site.types(&server, &commands)?;
+        assert!(shown.contains("0/"), "{shown}");
+    }
+
     site.asks("primary", "insert into orders select generate_series(1, 1000)")?;
     next("primary, if it still runs")?;
     next("standby")?;
@@ -219,5 +225,36 @@ fn the_quick_start_works_on(installation: Installation) -> Result<()> {
         assert!(!site.log(server).contains("pg_standby: error"), "{}", site.log(server));
     }
     assert_eq!(steps.next(), None);
+    Ok(())
+}
+
+/// `ssh standby COMMAND` runs the command here, or ends as it does when the host does not answer.
+#[test]
+fn the_line_for_rsync_sends_a_segment_and_does_not_overwrite_one() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let wal = place.path().join("wal");
+    fs::create_dir(&wal)?;
+    let line = README.lines().find(|line| line.starts_with("archive_command = 'ssh")).unwrap();
+    let command = line.trim_start_matches("archive_command = ").trim_matches('\'');
+    let command = command.replace("/srv/pg", &place.path().display().to_string());
+    let segment = "000000010000000000000003";
+    let archives = |content: &str, ssh: &str| -> Result<(Option<i32>, String)> {
+        fs::write(place.path().join(segment), content)?;
+        fs::write(place.path().join("ssh"), format!("#!/bin/sh\n{ssh}\n"))?;
+        fs::set_permissions(place.path().join("ssh"), fs::Permissions::from_mode(0o755))?;
+        let path = std::env::var("PATH").unwrap();
+        let status = Command::new("sh")
+            .args(["-c", &command.replace("%p", segment).replace("%f", segment)])
+            .env("PATH", format!("{}:{path}", place.path().display()))
+            .env_remove("RSYNC_RSH")
+            .current_dir(place.path())
+            .stderr(std::process::Stdio::null())
+            .status()?;
+        Ok((status.code(), fs::read_to_string(wal.join(segment)).unwrap_or_default()))
+    };
+    let answers = "shift; exec sh -c \"$*\"";
+    assert_eq!(archives("first", "exit 255")?, (Some(1), String::new()));
+    assert_eq!(archives("first", answers)?, (Some(0), "first".to_owned()));
+    assert_eq!(archives("other", answers)?, (Some(1), "first".to_owned()));
     Ok(())
 }
