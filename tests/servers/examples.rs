@@ -78,7 +78,8 @@ fn two_warm(major: u32) -> Result<()> {
         &[
             "switchover: db2 is the primary with all 3000 rows",
             "switch back: db1 is the primary with all 4000 rows",
-            "has reached both, which show 5000 rows",
+            "starts with hot_standby = off only",
+            "db2 is a standby again with 5000 rows, and relays to db3",
             "failover: db1 is gone, db2 is the primary with 6000 rows",
             ASKED,
             "db3 is the primary with the 5000 rows that had been relayed",
@@ -276,91 +277,4 @@ fn an_example_refuses_root_in_one_line() -> Result<()> {
     assert!(output.starts_with("warm-standby: PostgreSQL does not run as root"), "{output}");
     assert_eq!(output.lines().count(), 1, "{output}");
     Ok(())
-}
-
-/// Runs a script of 2warm on a node without a server. Gives what it printed and its status.
-fn run_2warm(node: &Path, script: &str, arguments: &[&str]) -> Result<(String, Option<i32>)> {
-    let path = std::env::var("PATH").unwrap();
-    let output = Command::new(node.join("2warm").join(script))
-        .args(arguments)
-        .current_dir(node.join("data"))
-        .env("PATH", format!("{}:{path}", node.join("bin").display()))
-        .output()
-        .doing(script)?;
-    Ok((String::from_utf8(output.stdout).unwrap().trim().to_owned(), output.status.code()))
-}
-
-/// A node of 2warm whose `pg_standby` says how it was called, and ends with status 7.
-fn node_of_2warm() -> Result<tempfile::TempDir> {
-    let node = tempfile::tempdir()?;
-    for directory in ["bin", "data/archive", "2warm", "partner/data/archive"] {
-        fs::create_dir_all(node.path().join(directory))?;
-    }
-    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/2warm"))? {
-        let file = file?;
-        fs::copy(file.path(), node.path().join("2warm").join(file.file_name()))?;
-    }
-    let pg_standby = node.path().join("bin/pg_standby");
-    fs::write(&pg_standby, "#!/bin/sh\necho \"$@\"\nexit 7\n")?;
-    fs::set_permissions(&pg_standby, fs::Permissions::from_mode(0o755))?;
-    Ok(node)
-}
-
-#[test]
-fn a_standby_that_relays_prunes_only_what_it_has_sent() -> Result<()> {
-    let node = node_of_2warm()?;
-    let [drnode, relayed] = ["drnode", "relayed"].map(|file| node.path().join("2warm").join(file));
-    let next = "000000020000000000000009";
-    let restart = "000000020000000000000007";
-    let restores_with = |expected: &str| -> Result<()> {
-        let call = format!(
-            "-c -d -r 1 -s 30 -w 0 -t trigger archive {next} pg_wal/RECOVERYXLOG {expected}"
-        );
-        let (said, status) =
-            run_2warm(node.path(), "restoreWALFile", &[next, "pg_wal/RECOVERYXLOG", restart])?;
-        assert_eq!((said.as_str(), status), (call.trim(), Some(7)));
-        Ok(())
-    };
-
-    restores_with(restart)?;
-    fs::write(&drnode, "db3:/srv/pg\n")?;
-    restores_with("")?;
-    fs::write(&relayed, "000000010000000000000005\n")?;
-    restores_with("000000010000000000000005")?;
-    fs::write(&relayed, "000000010000000000000008\n")?;
-    restores_with(restart)
-}
-
-#[test]
-fn the_relay_sends_what_has_arrived_and_what_it_has_sent_not_again() -> Result<()> {
-    let node = node_of_2warm()?;
-    let arrives = |name: &str| fs::write(node.path().join("data/archive").join(name), name);
-    let there = node.path().join("partner/data/archive");
-    fs::write(
-        node.path().join("2warm/drnode"),
-        format!("{}\n", node.path().join("partner").display()),
-    )?;
-    let relays = |expected: &[&str]| -> Result<()> {
-        assert_eq!(run_2warm(node.path(), "rsyncDR", &[])?, (String::new(), Some(0)));
-        let mut names: Vec<_> = fs::read_dir(&there)?
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        assert_eq!(names, expected);
-        Ok(())
-    };
-
-    relays(&[])?;
-    assert!(!node.path().join("2warm/relayed").exists());
-    for name in
-        ["000000010000000000000004", "000000010000000000000005", ".000000010000000000000006.x1"]
-    {
-        arrives(name)?;
-    }
-    relays(&["000000010000000000000004", "000000010000000000000005"])?;
-    // The disaster recovery node has pruned, and a switchover has begun a timeline in mid-segment.
-    fs::remove_file(there.join("000000010000000000000004"))?;
-    arrives("00000002.history")?;
-    arrives("000000020000000000000005")?;
-    relays(&["000000010000000000000005", "00000002.history", "000000020000000000000005"])
 }

@@ -51,6 +51,8 @@ mod quick_start;
 mod shipping;
 /// Standby mode with nothing but an archive: following, and every way to promote.
 mod standby_mode;
+/// The scripts of examples/2warm, without a server.
+mod two_warm;
 
 // Recovery ends only because somebody asked for it.
 /// Everything that can be wrong with a segment that is still being received.
