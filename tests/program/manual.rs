@@ -16,7 +16,7 @@ const DEBIAN: &str =
 const SPEC: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/pg_standby.spec"));
 const OUTCOME: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/outcome.rs"));
 
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 14] = [
     "NAME",
     "SYNOPSIS",
     "DESCRIPTION",
@@ -28,6 +28,8 @@ const SECTIONS: [&str; 12] = [
     "EXAMPLES",
     "DIAGNOSTICS",
     "NOTES",
+    "REPORTING BUGS",
+    "AUTHORS",
     "SEE ALSO",
 ];
 
