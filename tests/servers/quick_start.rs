@@ -208,7 +208,8 @@ fn the_quick_start_works_on(installation: Installation) -> Result<()> {
         site.asks("primary", "select pg_switch_wal()")?;
         site.asks("primary", "checkpoint")?;
     }
-    site.types("primary", "pg_ctl stop -s -m fast -D pg/primary")?;
+    // As a crash would leave it.
+    site.types("primary", "pg_ctl stop -s -m immediate -D pg/primary")?;
     next("old primary")?;
     site.asks("standby", "select pg_switch_wal()")?;
     site.waits_until("primary", ROWS, "4000")?;
