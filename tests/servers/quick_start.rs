@@ -17,7 +17,7 @@ fn commands(section: &str) -> Vec<(String, String)> {
     let lines = README.lines().skip_while(|line| *line != section).skip(1);
     let mut steps: Vec<(String, String)> = Vec::new();
     let mut within = false;
-    for line in lines.take_while(|line| !line.starts_with("## ")) {
+    for line in lines.take_while(|line| !line.starts_with("## ") && !line.starts_with("### ")) {
         match line {
             "```sh" => within = true,
             "```" => within = false,
@@ -163,7 +163,7 @@ fn the_quick_start_works_as_it_is_typed(major: u32) -> Result<()> {
 
 fn the_quick_start_works_on(installation: Installation) -> Result<()> {
     let site = Site::new(installation)?;
-    let mut steps = commands("## Use").into_iter();
+    let mut steps = commands("### Quick start").into_iter();
     let mut next = |expected: &str| -> Result<String> {
         let (server, commands) = steps.next().expect("a step");
         assert_eq!(server, expected, "{commands}");
