@@ -15,7 +15,7 @@ const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.m
 /// The commands of a section in their order, with the server where each is typed.
 fn commands(section: &str) -> Vec<(String, String)> {
     let lines = README.lines().skip_while(|line| *line != section).skip(1);
-    let mut steps: Vec<(String, String)> = Vec::new();
+    let mut steps: Vec<(String, Vec<&str>)> = Vec::new();
     let mut within = false;
     for line in lines.take_while(|line| !line.starts_with("## ") && !line.starts_with("### ")) {
         match line {
@@ -23,21 +23,18 @@ fn commands(section: &str) -> Vec<(String, String)> {
             "```" => within = false,
             _ if !within => {}
             _ => match line.strip_prefix("# on the ") {
-                Some(server) => steps.push((server.to_owned(), String::new())),
-                None => {
-                    steps.last_mut().expect("a line that names no server").1 += &format!("{line}\n")
-                }
+                Some(server) => steps.push((server.to_owned(), Vec::new())),
+                None => steps.last_mut().expect("a line that names no server").1.push(line),
             },
         }
     }
-    steps
+    steps.into_iter().map(|(server, lines)| (server, lines.join("\n"))).collect()
 }
 
 /// Two servers as README has them, where README says `/srv/pg`.
 struct Site {
     machine: Arc<Machine>,
     path: std::ffi::OsString,
-    port: u16,
 }
 
 impl Site {
@@ -50,27 +47,18 @@ impl Site {
         path.push(machine.within_reach(client)?.home.join("bin"));
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
         let path = std::env::join_paths(path)?;
-        // What the primary of a reader has already; its copies get it too. PGPORT tells the two apart.
-        let primary = machine.primary(&[])?;
-        let port = primary.port;
-        fs::rename(&primary.data, machine.path().join("pg/primary"))?;
-        let site = Self { machine, path, port };
+        fs::rename(machine.primary(&[])?.data.clone(), machine.path().join("pg/primary"))?;
+        let site = Self { machine, path };
+        // A reader's primary, which runs. PGPORT tells the two servers apart.
         let socket = format!("'{}'", site.machine.path().display());
         let settings = format!(
             "sed -i '/^port =/d; /^archive_/d' pg/primary/postgresql.conf\n\
+             echo \"listen_addresses = ''\" >>pg/primary/postgresql.conf\n\
              echo \"unix_socket_directories = {socket}\" >>pg/primary/postgresql.conf\n\
              pg_ctl start -s -D pg/primary -l pg/primary.log\n"
         );
         site.types("primary", &settings)?;
         Ok(site)
-    }
-
-    fn major(&self) -> u32 {
-        self.machine.installation.major
-    }
-
-    fn port_of(&self, server: &str) -> u16 {
-        if server.contains("primary") { self.port } else { self.port + 1 }
     }
 
     /// What an operator types on a server, and what it prints.
@@ -79,7 +67,7 @@ impl Site {
         shell
             .args(["-eu", "-c", commands])
             .env("PATH", &self.path)
-            .env("PGPORT", self.port_of(server).to_string())
+            .env("PGPORT", if server.contains("primary") { "5432" } else { "5433" })
             .env("PGHOST", self.machine.path())
             .env("PGUSER", "postgres")
             .env("PGDATABASE", "postgres")
@@ -87,16 +75,19 @@ impl Site {
         ended_well(&mut shell, commands)
     }
 
+    /// The commands for this version, in this site's places.
     fn in_its_places(&self, commands: &str) -> String {
-        let of_another_version = |line: &&str| {
-            let words: Vec<_> = line.rsplit("# ").next().unwrap_or("").split(' ').collect();
-            matches!(words[..], [since, "and", "later"] if since.parse::<u32>().is_ok_and(|it| it > self.major()))
+        let is_for_this_version = |line: &&str| {
+            let words: Vec<_> = line.rsplit("# ").next().unwrap_or_default().split(' ').collect();
+            let [since, "and", "later"] = words[..] else { return true };
+            since.parse::<u32>().unwrap() <= self.machine.installation.major
         };
-        let lines: Vec<_> = commands.lines().filter(|line| !of_another_version(line)).collect();
+        let lines: Vec<_> = commands.lines().filter(is_for_this_version).collect();
+        let place = self.machine.path().display();
         lines
             .join("\n")
-            .replace("/srv/pg", &self.machine.path().join("pg").display().to_string())
-            .replace("host=192.0.2.20", &format!("host=127.0.0.1 port={}", self.port_of("standby")))
+            .replace("/srv/pg", &format!("{place}/pg"))
+            .replace("host=192.0.2.20", &format!("host={place} port=5433"))
     }
 
     fn asks(&self, server: &str, query: &str) -> Result<String> {
@@ -123,6 +114,7 @@ impl Site {
 }
 
 impl Drop for Site {
+    #[expect(clippy::print_stderr, reason = "a destructor has no other way to say it")]
     fn drop(&mut self) {
         for server in ["primary", "standby"] {
             let _ = self.types(server, &format!("pg_ctl stop -s -m immediate -D pg/{server}"));
@@ -163,6 +155,12 @@ fn the_quick_start_works_as_it_is_typed(major: u32) -> Result<()> {
 
 fn the_quick_start_works_on(installation: Installation) -> Result<()> {
     let site = Site::new(installation)?;
+    // A panic, so that the logs are shown.
+    goes_through_the_quick_start(&site).unwrap_or_else(|failure| panic!("{failure}"));
+    Ok(())
+}
+
+fn goes_through_the_quick_start(site: &Site) -> Result<()> {
     let mut steps = commands("### Quick start").into_iter();
     let mut next = |expected: &str| -> Result<String> {
         let (server, commands) = steps.next().expect("a step");
@@ -186,8 +184,8 @@ fn the_quick_start_works_on(installation: Installation) -> Result<()> {
     assert!(shown.contains(" t "), "{shown}");
     site.waits_until("standby", ROWS, "2000")?;
 
-    for (server, commands) in self::commands("## How far behind") {
-        let shown = site.types(&server, &commands)?;
+    for (server, asked) in commands("## How far behind") {
+        let shown = site.types(&server, &asked)?;
         assert!(shown.contains("0/"), "{shown}");
     }
 
