@@ -82,3 +82,26 @@ fn every_command_line_in_the_documents_is_one() -> io::Result<()> {
     assert!(lines >= 20, "only {lines} command lines");
     Ok(())
 }
+
+/// Without one, what the server says goes to the terminal, and is gone with it.
+#[test]
+fn every_server_in_the_documents_starts_with_a_log_file() -> io::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = vec![root.join("README.md"), root.join("docs/migrating.md")];
+    for example in fs::read_dir(root.join("examples"))? {
+        documents.push(example?.path().join("README.md"));
+    }
+    let mut starts = 0;
+    for document in documents.iter().filter(|document| document.exists()) {
+        let text = fs::read_to_string(document)?;
+        for line in
+            ["pg_ctl start -D", "pg_ctl restart -D"].iter().flat_map(|it| text.split(it).skip(1))
+        {
+            starts += 1;
+            let arguments = line.split(['`', '\n']).next().unwrap_or_default();
+            assert!(arguments.contains(" -l"), "{document:?}: pg_ctl -D{arguments}");
+        }
+    }
+    assert!(starts >= 10, "only {starts} starts");
+    Ok(())
+}
