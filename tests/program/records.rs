@@ -54,7 +54,7 @@ fn what_was_found_wanting_is_read_again_only_when_it_has_changed() {
 
     let running = site.asks(&["-d", "-s", "0.1"], SEGMENT).starts().until_it_says(MESSAGE);
     site.put(SEGMENT, damaged());
-    let running = running.until_it_says("checked 10 records");
+    wait_until("a second reading", || readings(&running.stderr()) == 2);
     site.put(SEGMENT, good());
     let ended = running.ends().with_status(0).saying("checked 51 records of");
     assert_eq!(readings(&ended.stderr), 3, "{ended:?}");
