@@ -21,6 +21,9 @@ use crate::wal::records::Stop;
 /// Bytes of a history file that are looked at; thousands of timelines.
 const LONGEST_HISTORY: u64 = 1 << 20;
 
+/// A file can be written to for so long after a change, and have the same times: some file systems tell them in seconds.
+const COARSEST_TIME: Duration = Duration::from_secs(2);
+
 /// A file that is ready, open for reading.
 pub struct Source {
     /// Its path in the archive.
@@ -72,8 +75,10 @@ pub struct Judge {
     last: Option<(State, Instant)>,
     /// Whether it is open for writing.
     is_written: bool,
-    /// Where a server would stop in it.
-    stop: Option<Stop>,
+    /// When it was looked at last.
+    looked_at: Instant,
+    /// Where a server would stop in it, and when what says so was looked at.
+    stop: Option<(Stop, Instant)>,
 }
 
 /// One state of one file.
@@ -91,7 +96,14 @@ impl Judge {
     /// Takes segments of any cluster.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
-        Self { system_identifier: None, patience, last: None, is_written: false, stop: None }
+        Self {
+            system_identifier: None,
+            patience,
+            last: None,
+            is_written: false,
+            looked_at: Instant::now(),
+            stop: None,
+        }
     }
 
     /// Decides whether the file of that name may be handed over. `opened` is what opening it gave: `None` for what is
@@ -114,6 +126,7 @@ impl Judge {
             Err(reason) => return Ok(Err(Rejected { path, reason })),
         };
         let state = State::of(&metadata);
+        self.looked_at = Instant::now();
         let unchanged_since = self.unchanged_since(state);
         let trusted_at = unchanged_since.checked_add(self.patience);
         self.is_written = lease::has_writer(&file) == Some(true);
@@ -121,7 +134,8 @@ impl Judge {
             return Ok(Err(Rejected { path, reason: Reason::OpenForWriting }));
         }
         let settled_at = self.settled_at(&metadata, unchanged_since);
-        Ok(Ok(Source { path, file, length, header, stop: self.stop, settled_at, state }))
+        let stop = self.known_stop(unchanged_since);
+        Ok(Ok(Source { path, file, length, header, stop, settled_at, state }))
     }
 
     /// When a file that is open for writing will be trusted, if it does not change.
@@ -134,7 +148,7 @@ impl Judge {
     /// Takes note of where a server would stop in `source`, so that it is not read again before it has changed.
     pub fn remember(&mut self, source: &Source, stop: Stop) {
         if self.last.is_some_and(|(state, _)| state == source.state) {
-            self.stop = Some(stop);
+            self.stop = Some((stop, self.looked_at));
         }
     }
 
@@ -185,6 +199,13 @@ impl Judge {
                 now
             }
         }
+    }
+
+    /// Where a server would stop, unless that was read so soon that later bytes may be there under the same times.
+    fn known_stop(&self, unchanged_since: Instant) -> Option<Stop> {
+        let is_early = |at: Instant| at.saturating_duration_since(unchanged_since) < COARSEST_TIME;
+        let (stop, read_at) = self.stop?;
+        (!is_early(read_at) || is_early(self.looked_at)).then_some(stop)
     }
 
     /// When the file will not have changed for one sleep time, by what was seen of it or by its own time of change,

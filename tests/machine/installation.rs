@@ -45,8 +45,13 @@ impl Installation {
         })
     }
 
+    /// Where scripts/get-postgres puts what it brings.
+    pub fn brought() -> PathBuf {
+        target_directory().join("postgres")
+    }
+
     fn find(major: u32, program: &str) -> Option<Self> {
-        let brought = target_directory().join("postgres");
+        let brought = Self::brought();
         let debian = format!("usr/lib/postgresql/{major}");
         [
             (brought.join(major.to_string()), String::new()),

@@ -127,6 +127,13 @@ impl Machine {
         Ok(primary)
     }
 
+    /// The name of the servers' user.
+    pub fn user(&self) -> Result<String> {
+        let this = || User::from_uid(geteuid()).ok().flatten();
+        let user = self.user.clone().or_else(this);
+        Ok(user.ok_or_else(|| Failure::new("this user has no name"))?.name)
+    }
+
     /// A command that runs as the servers' user, in this machine's directory.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);

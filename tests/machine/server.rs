@@ -95,6 +95,11 @@ impl Server {
         Ok(standby)
     }
 
+    /// A port for something else, which stays free as those of servers do.
+    pub fn another_port() -> Result<u16> {
+        free_port()
+    }
+
     pub fn major(&self) -> u32 {
         self.machine.installation.major
     }

@@ -22,6 +22,8 @@ mod header;
 /// A directory with servers in it.
 #[path = "../machine/mod.rs"]
 mod machine;
+/// File systems that a process mounts.
+mod mount;
 /// A primary and a warm standby.
 mod pair;
 /// Faults that no machine has on demand, loaded into the program.
@@ -41,6 +43,8 @@ mod archives;
 mod diagnosis;
 /// The folders of `examples/` as a newcomer runs them.
 mod examples;
+/// An archive that comes through sshfs or bindfs: followed, unmounted, dead, mounted again.
+mod network;
 /// What operators do: promote, crash, stream, read ahead, rewind.
 mod operations;
 /// Following, pruning, restarts and both ways to fail over, on each version.

@@ -19,6 +19,8 @@ pub const PROMOTED: &str = "pg_wal/00000002.history";
 /// Two servers; the test controls the one that follows.
 pub struct Trial {
     pub pair: Pair,
+    /// Where a segment is put that the standby shall find: its archive, or what is mounted there.
+    pub delivery: PathBuf,
     /// How much of the standby's log has been read.
     heard: usize,
 }
@@ -66,7 +68,8 @@ impl Trial {
     pub fn not_started(major: u32, options: &str) -> Result<Self> {
         let pair = Pair::new(major, |machine| restore_command(machine, options))?;
         pair.machine.make_directory(&archive(&pair.machine))?;
-        Ok(Self { pair, heard: 0 })
+        let delivery = archive(&pair.machine);
+        Ok(Self { pair, delivery, heard: 0 })
     }
 
     pub fn archive(&self) -> PathBuf {
@@ -88,16 +91,16 @@ impl Trial {
     /// Gives the standby a segment that the primary has archived.
     pub fn deliver(&self, name: &str) -> Result<()> {
         // The archive may be on another file system.
-        let incoming = self.archive().join("incoming");
+        let incoming = self.delivery.join("incoming");
         self.pair.machine.copy(&self.pair.machine.archive().join(name), &incoming)?;
-        fs::rename(incoming, self.archive().join(name)).doing(name)
+        fs::rename(incoming, self.delivery.join(name)).doing(name)
     }
 
     /// Gives the standby something else under that name.
     pub fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let incoming = self.archive().join("incoming");
+        let incoming = self.delivery.join("incoming");
         self.pair.machine.write(&incoming, bytes)?;
-        fs::rename(incoming, self.archive().join(name)).doing(name)
+        fs::rename(incoming, self.delivery.join(name)).doing(name)
     }
 
     /// Has the shell run `script` before each call from now on.
