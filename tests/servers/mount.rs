@@ -86,13 +86,12 @@ impl Mount {
 
     /// Mounts it, where it is not mounted.
     pub fn mount(&mut self) -> Result<()> {
-        let mut command = match &self.sshd {
-            Some(sshd) => sshd.sshfs(&self.origin),
-            None => {
-                let mut command = tied("bindfs");
-                command.arg(&self.origin);
-                command
-            }
+        let mut command = if let Some(sshd) = &self.sshd {
+            sshd.sshfs(&self.origin)
+        } else {
+            let mut command = tied("bindfs");
+            command.arg(&self.origin);
+            command
         };
         let log = File::create(&self.log)?;
         command.arg("-f").arg(&self.place);
@@ -195,7 +194,8 @@ impl Sshd {
             let from = root.join("usr/lib/openssh").join(program);
             if from.exists() {
                 machine.copy(&from, &path(program))?;
-                config.push_str(&format!("{setting} {}\n", path(program).display()));
+                let path = path(program);
+                config.extend([setting, " ", &path.display().to_string(), "\n"]);
             }
         }
         machine.write(&path("config"), config)?;
