@@ -52,10 +52,11 @@ pub fn is_possible() -> Result<bool> {
     if has_fuse && var_os("CI").is_some() {
         return Err(Failure::new(format!("no file system can be mounted here: {obstacle}")));
     }
-    // Not by a macro, whose words `cargo test` keeps to itself.
+    // Not by a macro, whose words `cargo test` keeps to itself; and at once, as others write as well.
     let test = std::thread::current();
     let test = test.name().unwrap_or_default();
-    writeln!(io::stderr(), "SKIPPED: {test}: no file system can be mounted here: {obstacle}")?;
+    let words = format!("\nSKIPPED: {test}: no file system can be mounted here: {obstacle}\n");
+    io::stderr().write_all(words.as_bytes())?;
     Ok(false)
 }
 
