@@ -1,12 +1,15 @@
-//! Is the file in the archive? Present, absent, or the archive does not answer: an archive that is not mounted looks
-//! empty, and must not be taken for one. Whether a file is good is decided elsewhere.
+//! Is the file in the archive, and in which forms? Present, absent, or the archive does not answer: an archive that is
+//! not mounted looks empty, and must not be taken for one. Whether a file is good is decided elsewhere.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
+use std::iter::{from_fn, once};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::file_system::{Trouble, is_absence, names_in, open_regular};
@@ -20,14 +23,14 @@ pub struct Archive<'a> {
     required_file: Option<PathBuf>,
 }
 
-/// What one look at the archive found.
-pub enum Look {
-    /// Something of that name, open for reading; `None` where it is not a regular file.
-    Present(PathBuf, Option<(File, Metadata)>),
-    /// The archive answers, and does not have it.
-    Absent,
-    /// The archive does not answer, so nothing is known.
-    Unavailable(Unavailable),
+/// Something that has the name of the file, or of one of its compressed forms.
+pub struct Found {
+    /// Its path.
+    pub path: PathBuf,
+    /// The same, open for reading; `None` where it is not a regular file.
+    pub opened: Option<(File, Metadata)>,
+    /// It has the name of a compressed form.
+    pub is_compressed: bool,
 }
 
 /// What could not be read, and why.
@@ -48,19 +51,41 @@ impl<'a> Archive<'a> {
         Self { location, required_file: required_file.map(|name| location.join(name)) }
     }
 
-    /// Looks for one file, and opens it.
-    #[must_use]
-    pub fn look(&self, name: &WalName) -> Look {
-        // Checked before the look and, if the file is absent, after it: the answer counts only if the archive was mounted
-        // all the while.
-        if let Some(unavailable) = self.lacks_required_file() {
-            return Look::Unavailable(unavailable);
-        }
-        let look = self.open(self.location.join(name.to_string()));
-        match &look {
-            Look::Absent => self.lacks_required_file().map_or(look, Look::Unavailable),
-            Look::Present(..) | Look::Unavailable(_) => look,
-        }
+    /// Looks for one file: as it is first, then for its compressed forms, each when the one before was not good enough.
+    /// Nothing at all means that the archive answers, and does not have it; an error, that nothing is known.
+    pub fn look(&self, name: WalName) -> impl Iterator<Item = Result<Found, Unavailable>> {
+        let plain = move || (name.to_string(), false);
+        let mut forms = once(plain()).chain(name.compressed().map(|name| (name, true)));
+        // The answer counts only if the archive was mounted all the while.
+        let mut unmounted = self.lacks_required_file();
+        let (mut is_there, mut is_over) = (false, false);
+        let mut next = move || {
+            if let Some(unavailable) = unmounted.take() {
+                return Err(unavailable);
+            }
+            for form in forms.by_ref() {
+                if let Some(found) = self.open(form)? {
+                    is_there = true;
+                    return Ok(Some(found));
+                }
+            }
+            if is_there {
+                return Ok(None);
+            }
+            is_there = true;
+            // Between two of these looks somebody may have decompressed it in place.
+            match self.open(plain())? {
+                None => {
+                    self.unanswered().or_else(|| self.lacks_required_file()).map_or(Ok(None), Err)
+                }
+                found => Ok(found),
+            }
+        };
+        from_fn(move || {
+            let found = if is_over { Ok(None) } else { next() };
+            is_over = !matches!(found, Ok(Some(_)));
+            found.transpose()
+        })
     }
 
     /// Returns why the archive counts as not mounted, or `None` if it holds its required file or needs none.
@@ -74,58 +99,63 @@ impl<'a> Archive<'a> {
         Some(Unavailable { path: path.to_owned(), source, no_such_location })
     }
 
-    /// Lists the WAL files in the archive.
+    /// Lists the WAL files in the archive, whatever form they have.
     ///
     /// # Errors
     /// It cannot be listed; each name may be an error of reading it as well.
     pub fn names(&self) -> io::Result<impl Iterator<Item = io::Result<WalName>> + use<>> {
-        let parsed = |name: io::Result<OsString>| name.map(|name| WalName::parse(&name));
+        let parsed = |name: io::Result<OsString>| name.map(|name| WalName::of_any_form(&name));
         Ok(names_in(self.location)?.filter_map(move |name| parsed(name).transpose()))
     }
 
-    /// Counts the later segments of the same timeline that the archive has.
+    /// Counts the later segments of the same timeline that the archive has, each of them once whatever its forms.
     ///
     /// # Errors
     /// The archive cannot be listed.
     pub fn count_after(&self, segment: SegmentName) -> io::Result<usize> {
-        let is_later = |name: &WalName| match name {
-            WalName::Segment(other) => {
-                other.timeline == segment.timeline && other.position > segment.position
+        let mut later = BTreeSet::new();
+        for name in self.names()? {
+            match name? {
+                WalName::Segment(SegmentName { timeline, position })
+                    if timeline == segment.timeline && position > segment.position =>
+                {
+                    later.insert(position);
+                }
+                _ => {}
             }
-            _ => false,
-        };
-        self.names()?.try_fold(0_usize, |count, name| {
-            Ok(count.saturating_add(usize::from(is_later(&name?))))
-        })
+        }
+        Ok(later.len())
     }
 
-    fn open(&self, path: PathBuf) -> Look {
+    /// `None` where there is no such file.
+    fn open(&self, (name, is_compressed): (String, bool)) -> Result<Option<Found>, Unavailable> {
+        let path = self.location.join(name);
         match open_regular(&path, OpenOptions::new().read(true), OFlag::empty()) {
-            Ok(file) => Look::Present(path, file),
-            Err(Trouble::Opening(error)) if is_absence(&error) => self.confirm_absence(path, error),
+            Ok(opened) => Ok(Some(Found { path, opened, is_compressed })),
+            // A symbolic link without a target is not absent.
+            Err(Trouble::Opening(error))
+                if is_absence(&error)
+                    && !fs::symlink_metadata(&path).is_ok_and(|it| it.is_symlink()) =>
+            {
+                Ok(None)
+            }
             Err(Trouble::Opening(source) | Trouble::Opened(source)) => {
-                Look::Unavailable(Unavailable { path, source, no_such_location: false })
+                Err(Unavailable { path, source, no_such_location: false })
             }
         }
     }
 
-    /// A file counts as absent only if the archive answers. A symbolic link without a target is not absent.
-    fn confirm_absence(&self, path: PathBuf, source: io::Error) -> Look {
-        let unavailable = |path, source, no_such_location| {
-            Look::Unavailable(Unavailable { path, source, no_such_location })
-        };
-        if fs::symlink_metadata(&path).is_ok_and(|it| it.is_symlink()) {
-            return unavailable(path, source, false);
-        }
-        let path = self.location.to_owned();
-        match fs::metadata(self.location) {
-            Ok(metadata) if metadata.is_dir() => Look::Absent,
-            Ok(_) => unavailable(path, source, true),
+    /// A file counts as absent only if the archive answers: returns why it does not.
+    fn unanswered(&self) -> Option<Unavailable> {
+        let (source, no_such_location) = match fs::metadata(self.location) {
+            Ok(metadata) if metadata.is_dir() => return None,
+            Ok(_) => (Errno::ENOTDIR.into(), true),
             Err(error) => {
-                let no_such_location = is_absence(&error);
-                unavailable(path, error, no_such_location)
+                let is_absence = is_absence(&error);
+                (error, is_absence)
             }
-        }
+        };
+        Some(Unavailable { path: self.location.to_owned(), source, no_such_location })
     }
 }
 

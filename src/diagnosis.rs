@@ -3,6 +3,7 @@
 //!
 //! An archive in which nothing new arrives is no trouble, and a segment that is late is none either.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
@@ -18,7 +19,7 @@ use crate::file_system::{age, directory_of, names_in};
 use crate::options::Options;
 use crate::promotion;
 use crate::timeline::{self, Branch};
-use crate::wal::name::{SegmentName, WalName};
+use crate::wal::name::{Position, SegmentName, WalName};
 
 /// How often the archive is listed at least, and how often a trouble is said at most.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -66,8 +67,8 @@ struct Listing {
     example: Option<SegmentName>,
     /// Later timelines whose history files are there.
     histories: Vec<u32>,
-    /// How many segments of the same timeline come later.
-    later: usize,
+    /// Which segments of the same timeline come later.
+    later: BTreeSet<Position>,
     /// The first of these, and its name in the archive.
     next: Option<(SegmentName, OsString)>,
     /// The segment under a name that says more.
@@ -137,7 +138,13 @@ impl<'a> Diagnosis<'a> {
         let location = location.clone();
         if let Some((next, name)) = listing.next {
             let path = location.join(name);
-            return Some(Trouble::Hole { segment, location, later: listing.later, next, path });
+            return Some(Trouble::Hole {
+                segment,
+                location,
+                later: listing.later.len(),
+                next,
+                path,
+            });
         }
         let is_empty = listing.segments == 0 && !listing.is_cut_short;
         if is_empty && data_directory::is_inconsistent(directory_of(&self.options.destination)) {
@@ -180,7 +187,8 @@ impl<'a> Diagnosis<'a> {
 
 impl Listing {
     fn add(&mut self, name: OsString, wanted: SegmentName, takes_partial: bool) {
-        match WalName::parse(&name) {
+        let kind = WalName::of_any_form(&name);
+        match kind {
             Some(WalName::History(timeline)) if timeline > wanted.timeline => {
                 self.histories.push(timeline);
             }
@@ -188,26 +196,23 @@ impl Listing {
             Some(WalName::BackupHistory(..)) => return,
             Some(WalName::History(_) | WalName::Partial(_)) | None => {}
         }
-        let Some((segment, form)) = name.as_encoded_bytes().split_at_checked(24) else { return };
+        let Some((segment, _)) = name.as_encoded_bytes().split_at_checked(24) else { return };
         let Some(segment) = SegmentName::parse(segment) else { return };
         self.segments = self.segments.saturating_add(1);
-        if segment == wanted && !is_read(form, takes_partial) {
+        let is_whole = matches!(kind, Some(WalName::Segment(_)));
+        let is_read = is_whole || takes_partial && matches!(kind, Some(WalName::Partial(_)));
+        if segment == wanted && !is_read {
             self.other_forms.push(name);
-        } else if is_read(form, false)
+        } else if is_whole
             && segment.timeline == wanted.timeline
             && segment.position > wanted.position
         {
-            self.later = self.later.saturating_add(1);
+            self.later.insert(segment.position);
             if self.next.as_ref().is_none_or(|(next, _)| segment.position < next.position) {
                 self.next = Some((segment, name));
             }
         }
     }
-}
-
-/// Returns whether a call restores what has this behind the name of a segment.
-fn is_read(form: &[u8], takes_partial: bool) -> bool {
-    form.is_empty() || form == b".partial" && takes_partial
 }
 
 /// Returns whether a minute of the clock ends during a call that begins at `start` and takes `time`.
@@ -306,12 +311,15 @@ mod tests {
         let listed = |name: &str| {
             let mut listing = Listing::default();
             listing.add(OsString::from(name), wanted, false);
-            (listing.segments, listing.later, listing.other_forms.len())
+            (listing.segments, listing.later.len(), listing.other_forms.len())
         };
-        for form in [".gz", ".bz2", ".partial", ".partial.gz", "-0123abcd.gz", ".gpg"] {
+        for form in [".bz2", ".partial", ".gz.partial", ".partial.gz", "-0123abcd.gz", ".gpg"] {
             assert_eq!(listed(&format!("{wanted}{form}")), (1, 0, 1), "{form}");
         }
-        assert_eq!(listed("000000010000000000000006"), (1, 1, 0));
+        for form in ["", ".gz", ".lz4", ".zst"] {
+            assert_eq!(listed(&format!("{wanted}{form}")), (1, 0, 0), "{form}");
+            assert_eq!(listed(&format!("000000010000000000000006{form}")), (1, 1, 0), "{form}");
+        }
         assert_eq!(listed("000000020000000000000006"), (1, 0, 0));
         assert_eq!(listed("000000010000000000000004.gz"), (1, 0, 0));
         for other in ["000000010000000000000005.00000028.backup", "00000002.history", "x", ""] {

@@ -14,6 +14,7 @@ mod cli;
 mod clone;
 mod data_directory;
 mod decision;
+mod decompress;
 mod diagnosis;
 mod ending;
 mod error;

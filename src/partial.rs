@@ -2,14 +2,17 @@
 //! record. `pg_receivewal` leaves such a file, with zeros behind what it has received. When the part is handed over is
 //! decided elsewhere.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+use crate::archive::Found;
+use crate::decompress::{Reader, Trouble};
 use crate::file_system::open_regular;
+use crate::source::Reason;
 use crate::verification::{self, Copy};
 use crate::wal::flaw::Flaw;
 use crate::wal::header::{HEADER_SIZE, Header};
@@ -34,24 +37,35 @@ pub struct Partial {
     pub header: Header,
 }
 
-/// Reads the valid part; `None` where no record is whole yet, or the layout of the records is not known.
+/// Reads the valid part; `None` where no record is whole yet, or the layout of the records is not known. Compressed data
+/// end where they cannot be decompressed any further: their writer may not be done.
 ///
 /// # Errors
-/// The file cannot be read; or what its header says is wrong.
+/// The file cannot be read; or it is no file, it cannot be decompressed at all, or what its header says is wrong.
 pub fn read(
-    file: &File,
-    path: &Path,
+    found: Found,
     segment: SegmentName,
     system_identifier: Option<u64>,
     wal_directory: &Path,
-) -> io::Result<Result<Option<Partial>, Flaw>> {
+) -> io::Result<Result<Option<Partial>, Reason>> {
+    let Found { path, opened: Some((file, _)), is_compressed } = found else {
+        return Ok(Ok(None));
+    };
     let mut bytes = Vec::new();
+    let mut reader = Reader::new(&file, is_compressed);
     let header = loop {
-        let filled = read_piece(file, &mut bytes)?;
+        let filled = match read_piece(&mut reader, &mut bytes) {
+            Ok(filled) => filled,
+            Err(Trouble::Read(error)) => return Err(error),
+            Err(Trouble::Fault(fault)) if bytes.is_empty() && !fault.is_passing() => {
+                return Ok(Err(Reason::Compressed(fault)));
+            }
+            Err(Trouble::Fault(_)) => false,
+        };
         match Header::parse(&bytes) {
             // A file that has just been made.
             Err(Flaw::NoHeader { .. } | Flaw::Magic { found: 0 }) => return Ok(Ok(None)),
-            Err(flaw) => return Ok(Err(flaw)),
+            Err(flaw) => return Ok(Err(Reason::Flaw(flaw))),
             Ok(header) => {
                 let is_all = bytes.len() >= header.numbering.segment_size as usize;
                 if is_all || !filled || !has_last_page(&bytes, header.block_size as usize) {
@@ -63,7 +77,7 @@ pub fn read(
     let segment_size = u64::from(header.numbering.segment_size);
     bytes.truncate(header.numbering.segment_size as usize);
     if let Err(flaw) = header.check(segment, segment_size, system_identifier) {
-        return Ok(Err(flaw));
+        return Ok(Err(Reason::Flaw(flaw)));
     }
     let copy = Copy { segment, header, contents: &bytes };
     let Some(valid) = verification::valid(&copy, wal_directory) else {
@@ -71,7 +85,6 @@ pub fn read(
     };
     bytes.truncate(valid);
     let end = header.lsn.plus(valid);
-    let path = path.to_owned();
     let partial = Partial { path, bytes, segment_size, end, header };
     Ok(Ok((valid > HEADER_SIZE).then_some(partial)))
 }
@@ -80,9 +93,10 @@ pub fn read(
 #[must_use]
 pub fn end_in(wal_directory: &Path, segment: SegmentName, expected: &Header) -> Option<Lsn> {
     let path = wal_directory.join(segment.to_string());
-    let (file, _) = open_regular(&path, OpenOptions::new().read(true), OFlag::empty()).ok()??;
+    let opened = open_regular(&path, OpenOptions::new().read(true), OFlag::empty()).ok()?;
     let identifier = Some(expected.system_identifier);
-    let partial = read(&file, &path, segment, identifier, wal_directory).ok()?.ok()??;
+    let found = Found { path, opened, is_compressed: false };
+    let partial = read(found, segment, identifier, wal_directory).ok()?.ok()??;
     Some(partial.end)
 }
 
@@ -109,21 +123,11 @@ fn has_last_page(bytes: &[u8], block_size: usize) -> bool {
     bytes.get(begin..).unwrap_or_default().iter().take(2).any(|byte| *byte != 0)
 }
 
-/// Adds the next piece of the file. Returns whether it was a full one.
-fn read_piece(file: &File, bytes: &mut Vec<u8>) -> io::Result<bool> {
+/// Adds the next piece of the file, as far as that can be read. Returns whether it was a full one.
+fn read_piece(reader: &mut Reader, bytes: &mut Vec<u8>) -> Result<bool, Trouble> {
     let before = bytes.len();
     bytes.resize(before.saturating_add(PIECE), 0);
-    let piece = bytes.get_mut(before..).unwrap_or_default();
-    let mut filled: usize = 0;
-    while let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        let offset = u64::try_from(before.saturating_add(filled)).unwrap_or(u64::MAX);
-        match file.read_at(rest, offset) {
-            Ok(0) => break,
-            Ok(count) => filled = filled.saturating_add(count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let (filled, result) = reader.fill(bytes.get_mut(before..).unwrap_or_default());
     bytes.truncate(before.saturating_add(filled));
-    Ok(filled == PIECE)
+    result.map(|()| filled == PIECE)
 }

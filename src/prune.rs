@@ -25,9 +25,6 @@ use crate::registrations::{self, Asked, Renewal};
 use crate::timestamp::Timestamp;
 use crate::wal::name::{Numbering, Position, SegmentName, WalName};
 
-/// Compressed forms that go together with the segments they hold.
-const COMPRESSED: [&str; 3] = [".gz", ".lz4", ".zst"];
-
 /// Entries that are looked at in any case: about as many as the kernel gives at a time.
 const SCAN_LIMIT: usize = 512;
 
@@ -251,9 +248,7 @@ impl<'a> Directory<'a> {
 
 /// The position of a segment, of a partial or of a compressed one. Nothing else is ever removed.
 fn prunable(name: &[u8]) -> Option<Position> {
-    let mut suffixes = COMPRESSED.iter().map(|suffix| suffix.as_bytes());
-    let name = suffixes.find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
-    match WalName::parse(OsStr::from_bytes(name))? {
+    match WalName::of_any_form(OsStr::from_bytes(name))? {
         WalName::Segment(segment) | WalName::Partial(segment) => Some(segment.position),
         WalName::History(_) | WalName::BackupHistory(..) => None,
     }
@@ -261,8 +256,8 @@ fn prunable(name: &[u8]) -> Option<Position> {
 
 /// The archive has the segment, as it is or compressed.
 fn is_there(location: &Path, segment: SegmentName) -> bool {
-    let mut forms = COMPRESSED.iter().chain([&""]);
-    forms.any(|form| fs::symlink_metadata(location.join(format!("{segment}{form}"))).is_ok())
+    let mut forms = WalName::Segment(segment).compressed().chain([segment.to_string()]);
+    forms.any(|name| fs::symlink_metadata(location.join(name)).is_ok())
 }
 
 fn is_link_to_directory(path: &Path) -> bool {
@@ -289,12 +284,14 @@ mod tests {
     fn only_segments_and_their_forms_may_go() {
         let segment = "000000010000000200000003";
         let position = Position { log: 2, segment: 3 };
-        for form in ["", ".partial", ".gz", ".lz4", ".zst", ".partial.gz"] {
+        for form in
+            ["", ".partial", ".gz", ".lz4", ".zst", ".partial.gz", ".gz.partial", ".zst.partial"]
+        {
             let name = format!("{segment}{form}");
             assert_eq!(prunable(name.as_bytes()), Some(position), "{name}");
         }
         for form in
-            [".00000028.backup", ".history", ".tmp", ".gz.gz", ".gz.partial", ".GZ", "0", " "]
+            [".00000028.backup", ".history", ".tmp", ".gz.gz", ".gz.partial.gz", ".GZ", "0", " "]
         {
             let name = format!("{segment}{form}");
             assert_eq!(prunable(name.as_bytes()), None, "{name}");

@@ -8,6 +8,7 @@ use std::io::{self, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use log::debug;
 use nix::errno::Errno;
@@ -17,14 +18,16 @@ use nix::unistd::linkat;
 use crate::archive::Unavailable;
 use crate::clone;
 use crate::decision::Finding;
+use crate::decompress::{Decoder, Fault, Trouble};
 use crate::error::Failure;
 use crate::file_system::{directory_of, remove_if_there};
 use crate::mapping;
 use crate::obstacle::Obstacle;
 use crate::options::{Options, Verify};
 use crate::partial::Partial;
-use crate::source::{Reason, Rejected, Source};
+use crate::source::{Reason, Rejected, Source, Wanting};
 use crate::verification::{self, Copy};
+use crate::wal::flaw::Flaw;
 use crate::wal::name::WalName;
 use crate::wal::records::Stop;
 
@@ -32,6 +35,8 @@ use crate::wal::records::Stop;
 const MODE: u32 = 0o640;
 const OWNER_MAY_READ_AND_WRITE: u32 = 0o600;
 const BUFFER: usize = 1 << 16;
+/// The same for what is decompressed: no Zstandard block is larger.
+const PLAIN_BUFFER: usize = 1 << 17;
 
 /// A whole copy that nobody can see yet. Dropped, it is gone.
 struct Staged<'a> {
@@ -57,8 +62,8 @@ pub enum Restored {
     Whole,
     /// It is at its destination, and a server will stop in it.
     Part(Stop),
-    /// A server would stop in it, so it was dropped.
-    NotYet(Stop),
+    /// It was dropped, because it is not good.
+    NotYet(Wanting),
     /// It was dropped because something else was asked for meanwhile.
     Withdrawn,
 }
@@ -75,11 +80,15 @@ pub fn restore(
     is_withdrawn: impl FnOnce() -> bool,
 ) -> Result<Restored, Obstacle> {
     let destination = &options.destination;
-    debug!("copying {:?}, {} bytes", source.path, source.length);
-    let staged = stage(source, destination)?;
+    let staged = match stage(source, destination) {
+        Err(Obstacle::Rejected(Rejected { reason, .. })) if reason != Reason::Changed => {
+            return Ok(Restored::NotYet(Wanting::Rejected(reason)));
+        }
+        staged => staged?,
+    };
     let stop = staged.stop(source, options)?;
     if let (Some(stop), Extent::Whole) = (stop, extent) {
-        return Ok(Restored::NotYet(stop));
+        return Ok(Restored::NotYet(Wanting::Stops(stop)));
     }
     if is_withdrawn() {
         return Ok(Restored::Withdrawn);
@@ -116,17 +125,23 @@ pub fn restore_partial(
     Ok(Finding::Restored)
 }
 
-/// Copies `source` to where it is one step away from being `destination`.
+/// Copies or decompresses `source` to where it is one step away from being `destination`.
 fn stage<'a>(source: &Source, destination: &'a Path) -> Result<Staged<'a>, Obstacle> {
     let failed = |error| Obstacle::Failed(failure(error, destination, source.length));
+    debug!("copying {:?}, {} bytes", source.path, source.length);
     let staged = Staged::create(destination).map_err(failed)?;
-    if !clone::share_blocks(&source.file, &staged.file) {
+    let copied = if source.is_compressed {
+        reserve(&staged.file, source.length).map_err(failed)?;
+        decompress(source, &staged.file, failed)
+    } else if clone::share_blocks(&source.file, &staged.file) {
+        Ok(())
+    } else {
         reserve(&staged.file, source.length).map_err(failed)?;
         let copied = copy_in_kernel(&source.file, &staged.file, source.length);
-        copy_by_hand(source, &staged.file, copied, failed)?;
-    }
+        copy_by_hand(source, &staged.file, copied, failed)
+    };
     match source.is_unchanged() {
-        Ok(true) => Ok(staged),
+        Ok(true) => copied.map(|()| staged),
         Ok(false) => Err(changed(source)),
         Err(error) => Err(unavailable(source, error)),
     }
@@ -279,6 +294,46 @@ fn copy_by_hand(
         };
         to.write_all(buffer.get(..count).unwrap_or_default()).map_err(&failed)?;
         copied = copied.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+    Ok(())
+}
+
+/// Decompresses all of the source, which must be as long as was found out before.
+fn decompress(
+    source: &Source,
+    mut to: &File,
+    failed: impl Fn(io::Error) -> Obstacle,
+) -> Result<(), Obstacle> {
+    let Source { path, file, length: expected, .. } = source;
+    let rejected = |reason| Obstacle::Rejected(Rejected { path: path.clone(), reason });
+    let started = Instant::now();
+    let mut decoder = Decoder::new(file);
+    let mut buffer = vec![0; PLAIN_BUFFER];
+    let mut found: u64 = 0;
+    loop {
+        let count = match decoder.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(Trouble::Read(error)) => return Err(unavailable(source, error)),
+            Err(Trouble::Fault(fault)) => return Err(rejected(Reason::Compressed(fault))),
+        };
+        found = found.saturating_add(count as u64);
+        if found > *expected {
+            return Err(rejected(Reason::Compressed(Fault::TooLong { expected: *expected })));
+        }
+        to.write_all(buffer.get(..count).unwrap_or_default()).map_err(&failed)?;
+    }
+    if found < *expected {
+        return Err(rejected(Reason::Flaw(Flaw::TooShort { found, expected: *expected })));
+    }
+    if let Some(format) = decoder.format() {
+        let compressed = file.metadata().map_or(0, |metadata| metadata.len());
+        let elapsed = started.elapsed().as_secs_f64();
+        debug!(
+            "decompressed {path:?}, {format}: {compressed} bytes to {found} in {:.1} ms, {:.0} MB/s",
+            elapsed * 1e3,
+            f64::from(u32::try_from(found).unwrap_or(u32::MAX)) / elapsed / 1e6
+        );
     }
     Ok(())
 }

@@ -2,18 +2,19 @@
 //! the judge of sources and the timelines, in this order. What follows is decided elsewhere.
 
 use std::fs;
+use std::iter::once;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::archive::{Archive, Look, Unavailable};
+use crate::archive::{Archive, Found, Unavailable};
 use crate::data_directory;
 use crate::failover::Request;
 use crate::file_system::{directory_of, names_in};
 use crate::obstacle::{EarlyEnd, Obstacle, Received};
 use crate::options::Options;
 use crate::partial::{self, Partial};
-use crate::source::{Judge, Reason, Rejected, Source};
+use crate::source::{Judge, Rejected, Source, Wanting};
 use crate::timeline;
 use crate::wal::lsn::Lsn;
 use crate::wal::name::{Numbering, SegmentName, WalName};
@@ -43,7 +44,8 @@ impl<'a> Search<'a> {
         let received = partial.and(requested.partial());
         let later = self.next_history();
         let names = [Some(*requested), received, later].into_iter().flatten();
-        names.map(move |name| archive_location.join(name.to_string()))
+        let forms = names.flat_map(|name| once(name.to_string()).chain(name.compressed()));
+        forms.map(move |name| archive_location.join(name))
     }
 
     /// The history file that a server in standby mode waits for as well.
@@ -66,30 +68,50 @@ impl<'a> Search<'a> {
             self.judge.system_identifier =
                 data_directory::system_identifier().map_err(Obstacle::Failed)?;
         }
-        match self.archive.look(&self.options.requested) {
-            Look::Present(path, opened) => {
-                let judged = self.judge.judge(&self.options.requested, path.clone(), opened);
-                let unavailable = |source| Unavailable { path, source, no_such_location: false };
-                let source = judged
-                    .map_err(|error| Obstacle::Unavailable(unavailable(error)))?
-                    .map_err(Obstacle::Rejected)?;
-                self.find_abandoned(source.numbering())?;
-                match source.stop {
-                    Some(stop) => Err(self.ends_early(&source, stop)),
-                    None => Ok(source),
+        let mut in_the_way = None;
+        for found in self.archive.look(self.options.requested) {
+            let found = found.map_err(|unavailable| {
+                // A location that was there before has gone away, and may come back.
+                let no_such_location = unavailable.no_such_location && is_first;
+                Obstacle::Unavailable(Unavailable { no_such_location, ..unavailable })
+            })?;
+            match self.judge(found) {
+                Err(obstacle @ (Obstacle::Rejected(_) | Obstacle::EndsEarly(_))) => {
+                    in_the_way = Some(worth_more(in_the_way, obstacle));
                 }
+                result => return result,
             }
-            Look::Absent if self.is_impossible() => Err(Obstacle::Impossible),
-            Look::Absent => match self.look_for_partial(request)? {
-                Some(partial) => Err(Obstacle::Partial(partial)),
-                None => Err(self.later_timeline()?.unwrap_or(Obstacle::Absent)),
-            },
-            // A location that was there before has gone away, and may come back.
-            Look::Unavailable(unavailable) => Err(Obstacle::Unavailable(Unavailable {
-                no_such_location: unavailable.no_such_location && is_first,
-                ..unavailable
-            })),
         }
+        if let Some(obstacle) = in_the_way {
+            return Err(obstacle);
+        }
+        if self.is_impossible() {
+            return Err(Obstacle::Impossible);
+        }
+        match self.look_for_partial(request)? {
+            Some(partial) => Err(Obstacle::Partial(partial)),
+            None => Err(self.later_timeline()?.unwrap_or(Obstacle::Absent)),
+        }
+    }
+
+    /// Decides whether one form of the file may be handed over.
+    fn judge(&mut self, found: Found) -> Result<Source, Obstacle> {
+        let path = found.path.clone();
+        let unavailable = |source| Unavailable { path, source, no_such_location: false };
+        let judged = self.judge.judge(&self.options.requested, found);
+        let source = judged
+            .map_err(|error| Obstacle::Unavailable(unavailable(error)))?
+            .map_err(Obstacle::Rejected)?;
+        self.find_abandoned(source.numbering())?;
+        match source.stop {
+            Some(stop) => Err(self.ends_early(&source, stop)),
+            None => Ok(source),
+        }
+    }
+
+    /// Takes note of what was found out about a file when it was copied.
+    pub fn remember(&mut self, source: &Source, wanting: Wanting) {
+        self.judge.remember(source, wanting);
     }
 
     /// Returns whether the requested segment is in the server's WAL directory, on its own timeline or one before.
@@ -114,7 +136,7 @@ impl<'a> Search<'a> {
     /// # Errors
     /// What keeps it from being restored.
     pub fn look_for_part(&mut self) -> Result<Source, Obstacle> {
-        self.judge.forget_stop();
+        self.judge.forget_stops();
         self.look(None)
     }
 
@@ -136,21 +158,18 @@ impl<'a> Search<'a> {
         if request.is_none() && due_at > Instant::now() {
             return Ok(Some(Received { due_at, partial: None }));
         }
-        let (path, file) = match self.archive.look(&WalName::Partial(segment)) {
-            Look::Present(path, Some((file, _))) => (path, file),
-            Look::Present(_, None) | Look::Absent => return Ok(None),
-            Look::Unavailable(unavailable) => return Err(Obstacle::Unavailable(unavailable)),
+        let Some(found) = self.archive.look(WalName::Partial(segment)).next() else {
+            return Ok(None);
         };
-        let identifier = self.judge.system_identifier;
+        let found = found.map_err(Obstacle::Unavailable)?;
+        let path = found.path.clone();
         let unavailable =
             |source| Unavailable { path: path.clone(), source, no_such_location: false };
-        let read = partial::read(&file, &path, segment, identifier, wal_directory);
+        let identifier = self.judge.system_identifier;
+        let read = partial::read(found, segment, identifier, wal_directory);
         let partial = match read.map_err(|source| Obstacle::Unavailable(unavailable(source)))? {
             Ok(partial) => partial,
-            Err(flaw) => {
-                let reason = Reason::Flaw(flaw);
-                return Err(Obstacle::Rejected(Rejected { path, reason }));
-            }
+            Err(reason) => return Err(Obstacle::Rejected(Rejected { path, reason })),
         };
         let Some(partial) = partial else {
             return Ok(None);
@@ -169,10 +188,7 @@ impl<'a> Search<'a> {
         Ok(goes_further.then_some(Received { due_at, partial: Some(partial) }))
     }
 
-    /// Takes note of a segment in which a server would stop.
-    #[must_use]
-    pub fn ends_early(&mut self, source: &Source, stop: Stop) -> Obstacle {
-        self.judge.remember(source, stop);
+    fn ends_early(&self, source: &Source, stop: Stop) -> Obstacle {
         let is_followed_by_none = || match self.options.requested {
             WalName::Segment(segment) => self.archive.count_after(segment).is_ok_and(|n| n == 0),
             WalName::History(_) | WalName::BackupHistory(..) | WalName::Partial(_) => false,
@@ -231,6 +247,19 @@ impl<'a> Search<'a> {
             }
             WalName::History(_) | WalName::BackupHistory(..) | WalName::Partial(_) => false,
         }
+    }
+}
+
+/// Of what two forms of a file have in the way, what says more: the one that may become good soon, or is good up to a record.
+fn worth_more(first: Option<Obstacle>, second: Obstacle) -> Obstacle {
+    match (first, &second) {
+        (Some(Obstacle::Rejected(rejected)), Obstacle::EndsEarly(_))
+            if !rejected.reason.is_unfinished() =>
+        {
+            second
+        }
+        (Some(first), _) => first,
+        (None, _) => second,
     }
 }
 

@@ -1,24 +1,27 @@
 //! May one open file be handed over? Judged by what that file says of itself, by who else has it open for writing, and
 //! by what was seen of it before. How it was found, and what follows from the verdict, is decided elsewhere.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use filetime::FileTime;
 
+use crate::archive::Found;
+use crate::decompress::{Fault, Reader, Trouble};
 use crate::file_system::age;
 use crate::lease;
 use crate::wal::flaw::Flaw;
 use crate::wal::header::{HEADER_SIZE, Header};
 use crate::wal::history;
-use crate::wal::name::{Numbering, SegmentName, WalName};
+use crate::wal::name::{Numbering, WalName};
 use crate::wal::records::Stop;
 
-/// Bytes of a history file that are looked at; thousands of timelines.
+/// Bytes of a history file that are looked at; thousands of timelines. A compressed one may not have more.
 const LONGEST_HISTORY: u64 = 1 << 20;
 
 /// A file can be written to for so long after a change, and have the same times: some file systems tell them in seconds.
@@ -30,7 +33,9 @@ pub struct Source {
     pub path: PathBuf,
     /// The one open file that everything is read from.
     pub file: File,
-    /// Its length in bytes.
+    /// It is to be decompressed.
+    pub is_compressed: bool,
+    /// Its length in bytes, once it is decompressed.
     pub length: u64,
     /// What its first page says; `None` for what is not a segment.
     pub header: Option<Header>,
@@ -63,6 +68,17 @@ pub enum Reason {
     OpenForWriting,
     /// It was written to while it was copied.
     Changed,
+    /// What it holds cannot be decompressed.
+    Compressed(Fault),
+}
+
+/// What was found out about a file when it was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanting {
+    /// A server would stop in it.
+    Stops(Stop),
+    /// It may not be handed over.
+    Rejected(Reason),
 }
 
 /// What makes a file good enough, and what is known of writers that do not let go of theirs.
@@ -71,14 +87,20 @@ pub struct Judge {
     pub system_identifier: Option<u64>,
     /// How long a file that is open for writing must not change before its writer is believed to be done.
     patience: Duration,
-    /// The last file that was seen, and since when it has not changed.
-    last: Option<(State, Instant)>,
-    /// Whether it is open for writing.
+    /// The files that were seen, by their paths.
+    seen: BTreeMap<PathBuf, Seen>,
+}
+
+/// What was seen of a file.
+struct Seen {
+    state: State,
+    /// Since when it has been in this state.
+    since: Instant,
     is_written: bool,
     /// When it was looked at last.
     looked_at: Instant,
-    /// Where a server would stop in it, and when what says so was looked at.
-    stop: Option<(Stop, Instant)>,
+    /// What was found out about it, and when what says so was looked at.
+    wanting: Option<(Wanting, Instant)>,
 }
 
 /// One state of one file.
@@ -96,116 +118,114 @@ impl Judge {
     /// Takes segments of any cluster.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
-        Self {
-            system_identifier: None,
-            patience,
-            last: None,
-            is_written: false,
-            looked_at: Instant::now(),
-            stop: None,
-        }
+        Self { system_identifier: None, patience, seen: BTreeMap::new() }
     }
 
-    /// Decides whether the file of that name may be handed over. `opened` is what opening it gave: `None` for what is
-    /// not a regular file.
+    /// Decides whether what was found may be handed over as the file of that name.
     ///
     /// # Errors
     /// The open file cannot be read.
-    pub fn judge(
-        &mut self,
-        name: &WalName,
-        path: PathBuf,
-        opened: Option<(File, Metadata)>,
-    ) -> io::Result<Result<Source, Rejected>> {
+    pub fn judge(&mut self, name: &WalName, found: Found) -> io::Result<Result<Source, Rejected>> {
+        let Found { path, opened, is_compressed } = found;
         let Some((file, metadata)) = opened else {
             return Ok(Err(Rejected { path, reason: Reason::NotRegular }));
         };
-        let length = metadata.len();
-        let header = match self.check_content(name, &file, length)? {
-            Ok(header) => header,
-            Err(reason) => return Ok(Err(Rejected { path, reason })),
-        };
         let state = State::of(&metadata);
-        self.looked_at = Instant::now();
-        let unchanged_since = self.unchanged_since(state);
-        let trusted_at = unchanged_since.checked_add(self.patience);
-        self.is_written = lease::has_writer(&file) == Some(true);
-        if self.is_written && trusted_at.is_none_or(|trusted_at| trusted_at > Instant::now()) {
+        let seen = self.see(&path, state);
+        seen.looked_at = Instant::now();
+        let known = seen.known();
+        if let Some(Wanting::Rejected(reason)) = known {
+            return Ok(Err(Rejected { path, reason }));
+        }
+        let (header, length) = match self.check_content(name, &file, &metadata, is_compressed) {
+            Ok(content) => content,
+            Err(Wrong::Unreadable(error)) => return Err(error),
+            Err(Wrong::Content(reason)) => return Ok(Err(Rejected { path, reason })),
+        };
+        let patience = self.patience;
+        let seen = self.see(&path, state);
+        seen.is_written = lease::has_writer(&file) == Some(true);
+        let (since, is_written) = (seen.since, seen.is_written);
+        let stop = match known {
+            Some(Wanting::Stops(stop)) => Some(stop),
+            Some(Wanting::Rejected(_)) | None => None,
+        };
+        let trusted_at = since.checked_add(patience);
+        if is_written && trusted_at.is_none_or(|trusted_at| trusted_at > Instant::now()) {
             return Ok(Err(Rejected { path, reason: Reason::OpenForWriting }));
         }
-        let settled_at = self.settled_at(&metadata, unchanged_since);
-        let stop = self.known_stop(unchanged_since);
-        Ok(Ok(Source { path, file, length, header, stop, settled_at, state }))
+        let settled_at = self.settled_at(&metadata, since);
+        Ok(Ok(Source { path, file, is_compressed, length, header, stop, settled_at, state }))
     }
 
     /// When a file that is open for writing will be trusted, if it does not change.
     #[must_use]
     pub fn trusted_at(&self) -> Option<Instant> {
-        let (_, unchanged_since) = self.last?;
-        unchanged_since.checked_add(self.patience).filter(|_| self.is_written)
+        let written = self.seen.values().filter(|seen| seen.is_written);
+        let trusted_at = written.filter_map(|seen| seen.since.checked_add(self.patience));
+        trusted_at.filter(|at| *at > Instant::now()).min()
     }
 
-    /// Takes note of where a server would stop in `source`, so that it is not read again before it has changed.
-    pub fn remember(&mut self, source: &Source, stop: Stop) {
-        if self.last.is_some_and(|(state, _)| state == source.state) {
-            self.stop = Some((stop, self.looked_at));
+    /// Takes note of what was found out about `source`, so that it is not read again before it has changed.
+    pub fn remember(&mut self, source: &Source, wanting: Wanting) {
+        let seen = self.see(&source.path, source.state);
+        seen.wanting = Some((wanting, seen.looked_at));
+    }
+
+    /// Forgets where a server would stop, so that files are taken as they are.
+    pub fn forget_stops(&mut self) {
+        for seen in self.seen.values_mut() {
+            seen.wanting = seen.wanting.filter(|(it, _)| !matches!(it, Wanting::Stops(_)));
         }
     }
 
-    /// Forgets where a server would stop, so that the file is taken as it is.
-    pub fn forget_stop(&mut self) {
-        self.stop = None;
-    }
-
+    /// Returns what the first page says, and the length of the file.
     fn check_content(
         &self,
         name: &WalName,
         file: &File,
-        length: u64,
-    ) -> io::Result<Result<Option<Header>, Reason>> {
-        Ok(match name {
+        metadata: &Metadata,
+        is_compressed: bool,
+    ) -> Result<(Option<Header>, u64), Wrong> {
+        match name {
             WalName::Segment(segment) => {
-                self.check_segment(*segment, file, length)?.map(Some).map_err(Reason::Flaw)
+                let mut page = [0; HEADER_SIZE];
+                let (filled, result) = Reader::new(file, is_compressed).fill(&mut page);
+                result?;
+                let header = Header::parse(page.get(..filled).unwrap_or_default())
+                    .map_err(|flaw| Wrong::Content(Reason::Flaw(flaw)))?;
+                // That of a compressed one is found out when it is decompressed.
+                let promised = u64::from(header.numbering.segment_size);
+                let length = if is_compressed { promised } else { metadata.len() };
+                header
+                    .check(*segment, length, self.system_identifier)
+                    .map_err(|flaw| Wrong::Content(Reason::Flaw(flaw)))?;
+                Ok((Some(header), length))
             }
-            WalName::History(_) if !history::is_whole(&read_history(file)?) => {
-                Err(Reason::HalfHistory)
+            WalName::History(_) => {
+                let content = content(file, is_compressed)?;
+                let length = if is_compressed { content.len() as u64 } else { metadata.len() };
+                if !history::is_whole(&content) {
+                    return Err(Wrong::Content(Reason::HalfHistory));
+                }
+                Ok((None, length))
             }
-            _ => Ok(None),
-        })
-    }
-
-    fn check_segment(
-        &self,
-        segment: SegmentName,
-        file: &File,
-        length: u64,
-    ) -> io::Result<Result<Header, Flaw>> {
-        let mut page = [0; HEADER_SIZE];
-        let page = read_start(file, &mut page)?;
-        Ok(Header::parse(page).and_then(|header| {
-            header.check(segment, length, self.system_identifier)?;
-            Ok(header)
-        }))
-    }
-
-    /// Since when the file has been in this state, as far as it was looked at.
-    fn unchanged_since(&mut self, state: State) -> Instant {
-        match self.last {
-            Some((last, since)) if last == state => since,
-            _ => {
-                let now = Instant::now();
-                self.last = Some((state, now));
-                self.stop = None;
-                now
-            }
+            _ if is_compressed => Ok((None, content(file, is_compressed)?.len() as u64)),
+            _ => Ok((None, metadata.len())),
         }
     }
 
-    /// Where a server would stop, unless that was read so soon that later bytes may be there under the same times.
-    fn known_stop(&self, unchanged_since: Instant) -> Option<Stop> {
-        let is_early = |at: Instant| at.saturating_duration_since(unchanged_since) < COARSEST_TIME;
-        let (stop, read_at) = self.stop?;
-        (!is_early(read_at) || is_early(self.looked_at)).then_some(stop)
+    /// What was seen of the file in this state.
+    fn see(&mut self, path: &Path, state: State) -> &mut Seen {
+        let new = || {
+            let now = Instant::now();
+            Seen { state, since: now, is_written: false, looked_at: now, wanting: None }
+        };
+        let seen = self.seen.entry(path.to_owned()).or_insert_with(new);
+        if seen.state != state {
+            *seen = new();
+        }
+        seen
     }
 
     /// When the file will not have changed for one sleep time, by what was seen of it or by its own time of change,
@@ -214,6 +234,16 @@ impl Judge {
         let waited = age(metadata).max(unchanged_since.elapsed());
         let left = self.patience.saturating_sub(waited);
         Instant::now().checked_add(left).unwrap_or(unchanged_since)
+    }
+}
+
+impl Seen {
+    /// Returns what was found out about the file, unless it was read so soon that later bytes may be there under the same
+    /// times.
+    fn known(&self) -> Option<Wanting> {
+        let is_early = |at: Instant| at.saturating_duration_since(self.since) < COARSEST_TIME;
+        let (wanting, read_at) = self.wanting?;
+        (!is_early(read_at) || is_early(self.looked_at)).then_some(wanting)
     }
 }
 
@@ -236,6 +266,14 @@ impl Source {
         self.header.map(|header| header.numbering)
     }
 
+    /// Reads a history or backup history file.
+    ///
+    /// # Errors
+    /// It cannot be read or decompressed.
+    pub fn content(&self) -> Result<Vec<u8>, Trouble> {
+        content(&self.file, self.is_compressed)
+    }
+
     /// Returns whether nobody has written to the file since it was looked at.
     ///
     /// # Errors
@@ -255,6 +293,7 @@ impl Reason {
         match self {
             Self::OpenForWriting | Self::Changed | Self::HalfHistory => true,
             Self::NotRegular => false,
+            Self::Compressed(fault) => fault.is_passing(),
             Self::Flaw(flaw) => flaw.is_passing(),
         }
     }
@@ -264,7 +303,7 @@ impl Reason {
     pub fn is_unfinished(self) -> bool {
         match self {
             Self::OpenForWriting | Self::Changed => true,
-            Self::NotRegular | Self::Flaw(_) | Self::HalfHistory => false,
+            Self::NotRegular | Self::Flaw(_) | Self::HalfHistory | Self::Compressed(_) => false,
         }
     }
 }
@@ -285,41 +324,43 @@ impl fmt::Display for Reason {
             }
             Self::OpenForWriting => write!(f, "still open for writing"),
             Self::Changed => write!(f, "written to while it was copied"),
+            Self::Compressed(fault) => fault.fmt(f),
         }
     }
 }
 
-/// Reads a history file, wherever its file position is.
+/// Why the content of a file is not good.
+enum Wrong {
+    Unreadable(io::Error),
+    Content(Reason),
+}
+
+impl From<Trouble> for Wrong {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Read(error) => Self::Unreadable(error),
+            Trouble::Fault(fault) => Self::Content(Reason::Compressed(fault)),
+        }
+    }
+}
+
+/// Reads a history or backup history file, wherever its file position is.
 ///
 /// # Errors
-/// What the system says.
-pub fn read_history(file: &File) -> io::Result<Vec<u8>> {
+/// It cannot be read or decompressed.
+pub fn content(file: &File, is_compressed: bool) -> Result<Vec<u8>, Trouble> {
     let mut content = Vec::new();
     let mut piece = [0; 8192];
+    let mut reader = Reader::new(file, is_compressed);
     loop {
-        let offset = u64::try_from(content.len()).unwrap_or(u64::MAX);
-        match file.read_at(&mut piece, offset) {
-            Ok(count) if count > 0 && offset < LONGEST_HISTORY => {
-                content.extend(piece.iter().take(count));
+        let is_full = content.len() as u64 >= LONGEST_HISTORY;
+        match reader.read(&mut piece)? {
+            0 => return Ok(content),
+            _ if is_full && is_compressed => {
+                return Err(Fault::TooLong { expected: LONGEST_HISTORY }.into());
             }
-            Ok(_) => return Ok(content),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            _ if is_full => return Ok(content),
+            count => content.extend(piece.iter().take(count)),
         }
     }
-}
-
-/// Fills as much of `page` as the file has.
-fn read_start<'a>(file: &File, page: &'a mut [u8]) -> io::Result<&'a [u8]> {
-    let mut filled: usize = 0;
-    while let Some(rest) = page.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        let offset = u64::try_from(filled).unwrap_or(u64::MAX);
-        match file.read_at(rest, offset) {
-            Ok(0) => break,
-            Ok(count) => filled = filled.saturating_add(count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(page.get(..filled).unwrap_or_default())
 }

@@ -115,7 +115,11 @@ impl<'a> Standby<'a> {
     fn restore(&mut self, source: &Source, extent: Extent) -> Result<Finding, Obstacle> {
         match restore::restore(source, self.options, extent, || self.is_withdrawn())? {
             Restored::Withdrawn => return Ok(Finding::Withdrawn),
-            Restored::NotYet(stop) => return Err(self.search.ends_early(source, stop)),
+            Restored::NotYet(wanting) => {
+                self.search.remember(source, wanting);
+                // There may be another form of it.
+                return Ok(Finding::Unknown);
+            }
             Restored::Whole => {}
             Restored::Part(stop) => ending::warn_of_early_end(&source.path, stop),
         }

@@ -2,15 +2,15 @@
 //! decided elsewhere.
 
 use std::fmt;
-use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::archive::{Archive, Look};
+use crate::archive::{Archive, Found, Unavailable};
 use crate::data_directory::{self, HistoryPlace};
 use crate::error::Failure;
-use crate::file_system::{is_absence, names_in};
-use crate::source::{Judge, Source, read_history};
+use crate::file_system::{is_absence, names_in, not_regular};
+use crate::source::{self, Judge, Source};
 use crate::wal::history::{self, Ancestor, Switch};
 use crate::wal::lsn::Lsn;
 use crate::wal::name::{Numbering, SegmentName, WalName};
@@ -38,7 +38,7 @@ pub struct Abandoned {
 #[must_use]
 pub fn began_after(segment: SegmentName, archive: &Archive, judge: &mut Judge) -> bool {
     let history = open(&WalName::History(segment.timeline), archive, judge);
-    let Some(content) = history.and_then(|history| read_history(&history.file).ok()) else {
+    let Some(content) = history.and_then(|history| history.content().ok()) else {
         return false;
     };
     let Some(Ancestor { left_at, .. }) = history::ancestors(&content).next_back() else {
@@ -86,7 +86,7 @@ pub fn branch_before(
     loop {
         later = later.checked_add(1)?;
         let history = open(&WalName::History(later), archive, judge)?;
-        let content = read_history(&history.file).ok()?;
+        let content = history.content().ok()?;
         let ancestor = history::ancestors(&content).find(|it| it.timeline == timeline);
         match ancestor.map(|ancestor| ancestor.left_at) {
             Some(left_at @ Switch::Lsn(lsn)) if lsn < end => {
@@ -109,7 +109,7 @@ pub fn branch_within(
     let mut judge = Judge::new(Duration::ZERO);
     let mut left_by = |timeline: u32| {
         let history = open(&WalName::History(timeline), archive, &mut judge)?;
-        let content = read_history(&history.file).ok()?;
+        let content = history.content().ok()?;
         let ancestor = history::ancestors(&content).find(|it| it.timeline == segment.timeline);
         ancestor.map(|ancestor| Branch { timeline, left_at: ancestor.left_at })
     };
@@ -150,10 +150,7 @@ pub fn abandoned(
     let Some(followed) = newest_timeline(directory)?.filter(|it| *it > segment.timeline) else {
         return Ok(None);
     };
-    let history = directory.join(WalName::History(followed).to_string());
-    let content = File::open(&history)
-        .and_then(|file| read_history(&file))
-        .map_err(|source| Failure::Read { path: history.clone(), source })?;
+    let (history, content) = read_history(followed, directory)?;
     let mut ancestors = history::ancestors(&content);
     let left = ancestors.find(|ancestor| ancestor.timeline == segment.timeline);
     Ok(left
@@ -175,18 +172,32 @@ pub fn newest_timeline(directory: &Path) -> Result<Option<u32>, Failure> {
     };
     let mut newest = None;
     for name in names {
-        if let Some(WalName::History(timeline)) = WalName::parse(&name.map_err(failed)?) {
+        if let Some(WalName::History(timeline)) = WalName::of_any_form(&name.map_err(failed)?) {
             newest = newest.max(Some(timeline));
         }
     }
     Ok(newest)
 }
 
-fn open(name: &WalName, archive: &Archive, judge: &mut Judge) -> Option<Source> {
-    match archive.look(name) {
-        Look::Present(path, opened) => judge.judge(name, path, opened).ok()?.ok(),
-        Look::Absent | Look::Unavailable(_) => None,
+/// Reads the history file of a timeline, as it is in `directory`. Returns its path as well.
+fn read_history(timeline: u32, directory: &Path) -> Result<(PathBuf, Vec<u8>), Failure> {
+    let name = WalName::History(timeline);
+    let failed = |path, source| Failure::Read { path, source };
+    match Archive::new(directory, None).look(name).next() {
+        Some(Ok(Found { path, opened: Some((file, _)), is_compressed })) => {
+            match source::content(&file, is_compressed) {
+                Ok(content) => Ok((path, content)),
+                Err(trouble) => Err(failed(path, trouble.into())),
+            }
+        }
+        Some(Ok(Found { path, opened: None, .. })) => Err(failed(path, not_regular())),
+        Some(Err(Unavailable { path, source, .. })) => Err(failed(path, source)),
+        None => Err(failed(directory.join(name.to_string()), io::ErrorKind::NotFound.into())),
     }
+}
+
+fn open(name: &WalName, archive: &Archive, judge: &mut Judge) -> Option<Source> {
+    archive.look(*name).find_map(|found| judge.judge(name, found.ok()?).ok()?.ok())
 }
 
 impl fmt::Display for Abandoned {

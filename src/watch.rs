@@ -46,15 +46,14 @@ const REMOTE: [FsType; 9] = [
 pub struct Watches {
     inotify: Option<Inotify>,
     is_refused: bool,
-    files: Vec<Watched>,
+    directories: Vec<Watched>,
 }
 
-/// One file, there or not.
+/// A directory, and the files in it that matter, there or not.
 struct Watched {
     directory: PathBuf,
-    name: OsString,
     in_directory: Option<WatchDescriptor>,
-    to_file: Option<WatchDescriptor>,
+    files: Vec<(OsString, Option<WatchDescriptor>)>,
     is_remote: bool,
 }
 
@@ -62,11 +61,22 @@ impl Watches {
     /// Nothing is watched until [`Watches::place`].
     #[must_use]
     pub fn on(files: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self {
-            inotify: None,
-            is_refused: false,
-            files: files.into_iter().filter_map(|path| watched(&path)).collect(),
+        let mut directories: Vec<Watched> = Vec::new();
+        for path in files {
+            let Some(name) = path.file_name() else { continue };
+            let file = (name.to_owned(), None);
+            let directory = directory_of(&path);
+            match directories.iter_mut().find(|known| known.directory == directory) {
+                Some(known) => known.files.push(file),
+                None => directories.push(Watched {
+                    directory: directory.to_owned(),
+                    in_directory: None,
+                    files: vec![file],
+                    is_remote: false,
+                }),
+            }
         }
+        Self { inotify: None, is_refused: false, directories }
     }
 
     /// Watches what is not watched yet. Returns whether a watch is new, so that what happened before it has to be looked for
@@ -93,14 +103,14 @@ impl Watches {
             none => none.insert(Inotify::init(flags)?),
         };
         let mut is_new = false;
-        for file in &mut self.files {
-            let directory_is_new =
-                watch(inotify, &file.directory, IN_DIRECTORY, &mut file.in_directory)?;
-            if directory_is_new {
-                file.is_remote = is_remote(&file.directory);
+        for Watched { directory, in_directory, files, is_remote } in &mut self.directories {
+            if watch(inotify, directory, IN_DIRECTORY, in_directory)? {
+                *is_remote = is_on_remote(directory);
+                is_new = true;
             }
-            let path = file.directory.join(&file.name);
-            is_new |= watch(inotify, &path, TO_FILE, &mut file.to_file)? | directory_is_new;
+            for (name, to_file) in files {
+                is_new |= watch(inotify, &directory.join(name), TO_FILE, to_file)?;
+            }
         }
         Ok(is_new)
     }
@@ -110,7 +120,7 @@ impl Watches {
         let Some(inotify) = &self.inotify else { return false };
         let mut news = false;
         while let Ok(events) = inotify.read_events() {
-            news |= events.iter().any(|event| self.files.iter().any(|file| file.is_in(event)));
+            news |= events.iter().any(|event| self.directories.iter().any(|it| it.is_in(event)));
         }
         news
     }
@@ -119,7 +129,7 @@ impl Watches {
     /// the kernel here, or the kernel has no more watches.
     #[must_use]
     pub fn miss_some(&self) -> bool {
-        self.is_refused || self.files.iter().any(|file| file.is_remote)
+        self.is_refused || self.directories.iter().any(|it| it.is_remote)
     }
 
     /// Readable when there are events, which need not be news.
@@ -132,17 +142,12 @@ impl Watches {
 impl Watched {
     fn is_in(&self, event: &InotifyEvent) -> bool {
         let whole_queue = event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW);
-        let to_file = self.to_file == Some(event.wd);
-        let in_directory = self.in_directory == Some(event.wd)
-            && event.name.as_ref().is_none_or(|name| *name == self.name);
-        whole_queue || to_file || in_directory
+        let is_here = self.in_directory == Some(event.wd);
+        let is_one = |name: &OsString| self.files.iter().any(|(known, _)| known == name);
+        whole_queue
+            || self.files.iter().any(|(_, to_file)| *to_file == Some(event.wd))
+            || is_here && event.name.as_ref().is_none_or(is_one)
     }
-}
-
-fn watched(path: &Path) -> Option<Watched> {
-    let name = path.file_name()?.to_owned();
-    let directory = directory_of(path).to_owned();
-    Some(Watched { directory, name, in_directory: None, to_file: None, is_remote: false })
 }
 
 /// Sets `watch` to the watch that is on `path` now, if there can be one. Returns whether that is a new one.
@@ -168,6 +173,6 @@ fn watch(
     Ok(now.is_some())
 }
 
-fn is_remote(directory: &Path) -> bool {
+fn is_on_remote(directory: &Path) -> bool {
     statfs(directory).is_ok_and(|is| REMOTE.contains(&is.filesystem_type()))
 }

@@ -67,6 +67,8 @@ fn name(numbering: Numbering) -> impl Strategy<Value = String> {
         ".zst",
         ".partial.gz",
         ".partial.zst",
+        ".gz.partial",
+        ".lz4.partial",
         ".00000028.backup",
         ".00000028.backup.gz",
         ".history",
@@ -157,7 +159,7 @@ impl Case {
     fn stays(&self, name: &str, kind: Kind) -> bool {
         let Some(cutoff) = self.cutoff() else { return true };
         let Some((segment, form)) = name.split_at_checked(24) else { return true };
-        let form = form.strip_prefix(".partial").unwrap_or(form);
+        let form = form.strip_prefix(".partial").or(form.strip_suffix(".partial")).unwrap_or(form);
         !["", ".gz", ".lz4", ".zst"].contains(&form)
             || !is_hexadecimal(segment)
             || segment[8..] >= *cutoff

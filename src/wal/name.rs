@@ -84,7 +84,32 @@ impl WalName {
     }
 }
 
+/// Suffixes of the compressed forms that an archive may hold instead of a file.
+const COMPRESSED: [&str; 3] = [".gz", ".lz4", ".zst"];
+
 impl WalName {
+    /// The names of its compressed forms. Those of a partial segment are as `pg_receivewal` writes them.
+    pub fn compressed(self) -> impl Iterator<Item = String> {
+        COMPRESSED.iter().map(move |suffix| match self {
+            Self::Partial(segment) => format!("{segment}{suffix}.partial"),
+            Self::Segment(_) | Self::History(_) | Self::BackupHistory(..) => {
+                format!("{self}{suffix}")
+            }
+        })
+    }
+
+    /// Reads the name of a file or of a compressed form of it.
+    #[must_use]
+    pub fn of_any_form(name: &OsStr) -> Option<Self> {
+        let decompressed = |name: &[u8]| {
+            let stem = COMPRESSED.iter().find_map(|suffix| name.strip_suffix(suffix.as_bytes()))?;
+            Self::parse(OsStr::from_bytes(stem))
+        };
+        let name = name.as_bytes();
+        let received = || decompressed(name.strip_suffix(b".partial")?)?.partial();
+        Self::parse(OsStr::from_bytes(name)).or_else(|| decompressed(name)).or_else(received)
+    }
+
     /// The name that a segment has while it is being received.
     #[must_use]
     pub fn partial(self) -> Option<Self> {
