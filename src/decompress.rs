@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::mem;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
 #[cfg(feature = "gzip")]
 use flate2::bufread::GzDecoder;
@@ -37,18 +38,22 @@ pub enum Trouble {
 }
 
 /// Reads a file from its start, wherever its file position is, compressed or not.
-pub enum Reader<'a> {
+pub enum Reader {
     /// As it is, and how much of it has been read.
-    Plain(&'a File, u64),
+    Plain(Rc<File>, u64),
     /// Decompressed.
-    Compressed(Decoder<'a>),
+    Compressed(Decoder),
 }
 
-impl<'a> Reader<'a> {
+impl Reader {
     /// Nothing has been read.
     #[must_use]
-    pub fn new(file: &'a File, is_compressed: bool) -> Self {
-        if is_compressed { Self::Compressed(Decoder::new(file)) } else { Self::Plain(file, 0) }
+    pub fn new(file: &Rc<File>, is_compressed: bool) -> Self {
+        if is_compressed {
+            Self::Compressed(Decoder::new(file))
+        } else {
+            Self::Plain(Rc::clone(file), 0)
+        }
     }
 
     /// Reads some plain bytes; 0 where there are no more.
@@ -71,6 +76,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The format of a compressed file, once something has been read.
+    #[must_use]
+    pub fn format(&self) -> Option<Format> {
+        match self {
+            Self::Plain(..) => None,
+            Self::Compressed(decoder) => decoder.format,
+        }
+    }
+
     /// Fills as much of `plain` as there is. Returns how much that was, and what went wrong behind it.
     pub fn fill(&mut self, plain: &mut [u8]) -> (usize, Result<(), Trouble>) {
         let mut filled: usize = 0;
@@ -86,68 +100,62 @@ impl<'a> Reader<'a> {
 }
 
 /// Reads the plain bytes of one compressed file, wherever its file position is.
-pub struct Decoder<'a> {
-    state: State<'a>,
+pub struct Decoder {
+    state: State,
     /// The format, once it is known.
     format: Option<Format>,
     /// Plain bytes that have been read.
     plain: u64,
 }
 
-enum State<'a> {
-    Between(Input<'a>),
-    Within(Box<dyn Frame<'a> + 'a>),
+enum State {
+    Between(Input),
+    Within(Box<dyn Frame>),
     Over,
 }
 
 /// One frame or member, and what reads it. To read nothing is its end, or that of the file.
-trait Frame<'a> {
+trait Frame {
     fn read(&mut self, plain: &mut [u8]) -> io::Result<usize>;
-    fn input(&mut self) -> &mut Input<'a>;
-    fn end(self: Box<Self>) -> Input<'a>;
+    fn input(&mut self) -> &mut Input;
+    fn end(self: Box<Self>) -> Input;
 }
 
 macro_rules! frame {
     ($feature:literal, $decoder:ty) => {
         #[cfg(feature = $feature)]
-        impl<'a> Frame<'a> for $decoder {
+        impl Frame for $decoder {
             fn read(&mut self, plain: &mut [u8]) -> io::Result<usize> {
                 Read::read(self, plain)
             }
 
-            fn input(&mut self) -> &mut Input<'a> {
+            fn input(&mut self) -> &mut Input {
                 self.get_mut()
             }
 
-            fn end(self: Box<Self>) -> Input<'a> {
+            fn end(self: Box<Self>) -> Input {
                 self.into_inner()
             }
         }
     };
 }
 
-frame!("gzip", GzDecoder<Input<'a>>);
-frame!("lz4", FrameDecoder<Input<'a>>);
-frame!("zstd", ZstdDecoder<'static, Input<'a>>);
+frame!("gzip", GzDecoder<Input>);
+frame!("lz4", FrameDecoder<Input>);
+frame!("zstd", ZstdDecoder<'static, Input>);
 
-impl<'a> Decoder<'a> {
+impl Decoder {
     /// Nothing has been read.
     #[must_use]
-    pub fn new(file: &'a File) -> Self {
-        Self { state: State::Between(Input::new(file)), format: None, plain: 0 }
-    }
-
-    /// The format, once something has been read.
-    #[must_use]
-    pub fn format(&self) -> Option<Format> {
-        self.format
+    pub fn new(file: &Rc<File>) -> Self {
+        Self { state: State::Between(Input::new(Rc::clone(file))), format: None, plain: 0 }
     }
 
     /// Reads some plain bytes; 0 where there are no more.
     ///
     /// # Errors
     /// The file cannot be read, or something is wrong with it.
-    pub fn read(&mut self, plain: &mut [u8]) -> Result<usize, Trouble> {
+    fn read(&mut self, plain: &mut [u8]) -> Result<usize, Trouble> {
         loop {
             match mem::replace(&mut self.state, State::Over) {
                 State::Over => return Ok(0),
@@ -181,7 +189,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Opens the next frame or member; `None` at the end of the file.
-    fn begin(&mut self, mut input: Input<'a>) -> Result<Option<Box<dyn Frame<'a> + 'a>>, Trouble> {
+    fn begin(&mut self, mut input: Input) -> Result<Option<Box<dyn Frame>>, Trouble> {
         loop {
             let at = input.position();
             let start = input.peek(LONGEST_START).map_err(Trouble::Read)?;
@@ -231,7 +239,7 @@ fn skippable(start: &[u8]) -> Option<u64> {
 }
 
 /// Opens the frame or member that begins with `start`.
-fn open<'a>(format: Format, mut input: Input<'a>) -> Result<Box<dyn Frame<'a> + 'a>, Trouble> {
+fn open(format: Format, mut input: Input) -> Result<Box<dyn Frame>, Trouble> {
     match format {
         #[cfg(feature = "gzip")]
         Format::Gzip => Ok(Box::new(GzDecoder::new(input))),

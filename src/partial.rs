@@ -6,6 +6,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::fcntl::OFlag;
 
@@ -52,7 +53,7 @@ pub fn read(
         return Ok(Ok(None));
     };
     let mut bytes = Vec::new();
-    let mut reader = Reader::new(&file, is_compressed);
+    let mut reader = Reader::new(&Rc::new(file), is_compressed);
     let header = loop {
         let filled = match read_piece(&mut reader, &mut bytes) {
             Ok(filled) => filled,

@@ -18,7 +18,7 @@ use nix::unistd::linkat;
 use crate::archive::Unavailable;
 use crate::clone;
 use crate::decision::Finding;
-use crate::decompress::{Decoder, Fault, Trouble};
+use crate::decompress::{Fault, Reader, Trouble};
 use crate::error::Failure;
 use crate::file_system::{directory_of, remove_if_there};
 use crate::mapping;
@@ -307,11 +307,18 @@ fn decompress(
     let Source { path, file, length: expected, .. } = source;
     let rejected = |reason| Obstacle::Rejected(Rejected { path: path.clone(), reason });
     let started = Instant::now();
-    let mut decoder = Decoder::new(file);
     let mut buffer = vec![0; PLAIN_BUFFER];
     let mut found: u64 = 0;
+    let mut reader = match source.begun.take() {
+        Some((start, reader)) => {
+            to.write_all(&start).map_err(&failed)?;
+            found = start.len() as u64;
+            reader
+        }
+        None => Reader::new(file, true),
+    };
     loop {
-        let count = match decoder.read(&mut buffer) {
+        let count = match reader.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => count,
             Err(Trouble::Read(error)) => return Err(unavailable(source, error)),
@@ -326,7 +333,7 @@ fn decompress(
     if found < *expected {
         return Err(rejected(Reason::Flaw(Flaw::TooShort { found, expected: *expected })));
     }
-    if let Some(format) = decoder.format() {
+    if let Some(format) = reader.format() {
         let compressed = file.metadata().map_or(0, |metadata| metadata.len());
         let elapsed = started.elapsed().as_secs_f64();
         debug!(

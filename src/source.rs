@@ -1,12 +1,14 @@
 //! May one open file be handed over? Judged by what that file says of itself, by who else has it open for writing, and
 //! by what was seen of it before. How it was found, and what follows from the verdict, is decided elsewhere.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use filetime::FileTime;
@@ -32,7 +34,7 @@ pub struct Source {
     /// Its path in the archive.
     pub path: PathBuf,
     /// The one open file that everything is read from.
-    pub file: File,
+    pub file: Rc<File>,
     /// It is to be decompressed.
     pub is_compressed: bool,
     /// Its length in bytes, once it is decompressed.
@@ -43,7 +45,19 @@ pub struct Source {
     pub stop: Option<Stop>,
     /// When it will not have changed for one sleep time.
     pub settled_at: Instant,
+    /// For whoever reads on where its header ends: what was read of a compressed segment.
+    pub begun: Cell<Option<Begun>>,
     state: State,
+}
+
+/// The first bytes of a file, and what reads the rest.
+pub type Begun = ([u8; HEADER_SIZE], Reader);
+
+/// What a file has in it.
+struct Content {
+    header: Option<Header>,
+    length: u64,
+    begun: Option<Begun>,
 }
 
 /// A file that may not be handed over, at least not yet.
@@ -137,7 +151,8 @@ impl Judge {
         if let Some(Wanting::Rejected(reason)) = known {
             return Ok(Err(Rejected { path, reason }));
         }
-        let (header, length) = match self.check_content(name, &file, &metadata, is_compressed) {
+        let file = Rc::new(file);
+        let content = match self.check_content(name, &file, &metadata, is_compressed) {
             Ok(content) => content,
             Err(Wrong::Unreadable(error)) => return Err(error),
             Err(Wrong::Content(reason)) => return Ok(Err(Rejected { path, reason })),
@@ -155,7 +170,9 @@ impl Judge {
             return Ok(Err(Rejected { path, reason: Reason::OpenForWriting }));
         }
         let settled_at = self.settled_at(&metadata, since);
-        Ok(Ok(Source { path, file, is_compressed, length, header, stop, settled_at, state }))
+        let Content { header, length, begun } = content;
+        let begun = Cell::new(begun);
+        Ok(Ok(Source { path, file, is_compressed, length, header, stop, settled_at, begun, state }))
     }
 
     /// When a file that is open for writing will be trusted, if it does not change.
@@ -183,35 +200,36 @@ impl Judge {
     fn check_content(
         &self,
         name: &WalName,
-        file: &File,
+        file: &Rc<File>,
         metadata: &Metadata,
         is_compressed: bool,
-    ) -> Result<(Option<Header>, u64), Wrong> {
+    ) -> Result<Content, Wrong> {
+        let length = metadata.len();
         match name {
             WalName::Segment(segment) => {
                 let mut page = [0; HEADER_SIZE];
-                let (filled, result) = Reader::new(file, is_compressed).fill(&mut page);
+                let mut reader = Reader::new(file, is_compressed);
+                let (filled, result) = reader.fill(&mut page);
                 result?;
-                let header = Header::parse(page.get(..filled).unwrap_or_default())
-                    .map_err(|flaw| Wrong::Content(Reason::Flaw(flaw)))?;
+                let header = Header::parse(page.get(..filled).unwrap_or_default())?;
                 // That of a compressed one is found out when it is decompressed.
                 let promised = u64::from(header.numbering.segment_size);
-                let length = if is_compressed { promised } else { metadata.len() };
-                header
-                    .check(*segment, length, self.system_identifier)
-                    .map_err(|flaw| Wrong::Content(Reason::Flaw(flaw)))?;
-                Ok((Some(header), length))
+                let length = if is_compressed { promised } else { length };
+                header.check(*segment, length, self.system_identifier)?;
+                let begun = is_compressed.then_some((page, reader));
+                Ok(Content { header: Some(header), length, begun })
             }
-            WalName::History(_) => {
+            WalName::BackupHistory(..) | WalName::Partial(_) if !is_compressed => {
+                Ok(Content { header: None, length, begun: None })
+            }
+            _ => {
                 let content = content(file, is_compressed)?;
-                let length = if is_compressed { content.len() as u64 } else { metadata.len() };
-                if !history::is_whole(&content) {
+                if matches!(name, WalName::History(_)) && !history::is_whole(&content) {
                     return Err(Wrong::Content(Reason::HalfHistory));
                 }
-                Ok((None, length))
+                let length = if is_compressed { content.len() as u64 } else { length };
+                Ok(Content { header: None, length, begun: None })
             }
-            _ if is_compressed => Ok((None, content(file, is_compressed)?.len() as u64)),
-            _ => Ok((None, metadata.len())),
         }
     }
 
@@ -335,6 +353,12 @@ enum Wrong {
     Content(Reason),
 }
 
+impl From<Flaw> for Wrong {
+    fn from(flaw: Flaw) -> Self {
+        Self::Content(Reason::Flaw(flaw))
+    }
+}
+
 impl From<Trouble> for Wrong {
     fn from(trouble: Trouble) -> Self {
         match trouble {
@@ -348,7 +372,7 @@ impl From<Trouble> for Wrong {
 ///
 /// # Errors
 /// It cannot be read or decompressed.
-pub fn content(file: &File, is_compressed: bool) -> Result<Vec<u8>, Trouble> {
+pub fn content(file: &Rc<File>, is_compressed: bool) -> Result<Vec<u8>, Trouble> {
     let mut content = Vec::new();
     let mut piece = [0; 8192];
     let mut reader = Reader::new(file, is_compressed);

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::archive::{Archive, Found, Unavailable};
@@ -185,7 +186,7 @@ fn read_history(timeline: u32, directory: &Path) -> Result<(PathBuf, Vec<u8>), F
     let failed = |path, source| Failure::Read { path, source };
     match Archive::new(directory, None).look(name).next() {
         Some(Ok(Found { path, opened: Some((file, _)), is_compressed })) => {
-            match source::content(&file, is_compressed) {
+            match source::content(&Rc::new(file), is_compressed) {
                 Ok(content) => Ok((path, content)),
                 Err(trouble) => Err(failed(path, trouble.into())),
             }

@@ -84,7 +84,7 @@ impl fmt::Display for Fault {
                 )
             }
             Self::NotBuilt(format) => {
-                write!(f, "this pg_standby was built without support for {format}")
+                write!(f, "this pg_standby was built without {format}")
             }
             Self::Window { found, expected } => write!(
                 f,

@@ -4,13 +4,14 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
 /// Bytes of a file that are in memory at a time.
 const BUFFER: usize = 1 << 17;
 
 /// The bytes of a file, in order.
-pub struct Input<'a> {
-    file: &'a File,
+pub struct Input {
+    file: Rc<File>,
     /// How much of the file has been read.
     offset: u64,
     buffer: Vec<u8>,
@@ -22,9 +23,9 @@ pub struct Input<'a> {
     pub failed: Option<io::Error>,
 }
 
-impl<'a> Input<'a> {
+impl Input {
     /// Nothing has been read.
-    pub fn new(file: &'a File) -> Self {
+    pub fn new(file: Rc<File>) -> Self {
         let buffer = Vec::with_capacity(BUFFER);
         Self { file, offset: 0, buffer, used: 0, is_at_end: false, failed: None }
     }
@@ -76,7 +77,7 @@ impl<'a> Input<'a> {
     }
 }
 
-impl BufRead for Input<'_> {
+impl BufRead for Input {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.unused().is_empty() {
             match self.read_on() {
@@ -96,7 +97,7 @@ impl BufRead for Input<'_> {
     }
 }
 
-impl Read for Input<'_> {
+impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);

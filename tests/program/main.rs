@@ -36,6 +36,8 @@ mod manual;
 mod usage;
 
 // The wait for a segment, and its end.
+/// Files that are there only in a compressed form.
+mod compressed;
 /// What a wait says of an archive from which the segment cannot come.
 mod diagnosis;
 /// The trigger file.

@@ -58,7 +58,7 @@ fn the_timeline_of_names_does_not_count() {
 fn only_segments_and_their_forms_go() {
     let site = Site::with_five_segments();
     let old = "000000010000000000000002";
-    for form in [".partial", ".gz", ".lz4", ".zst"] {
+    for form in [".partial", ".gz", ".lz4", ".zst", ".gz.partial", ".lz4.partial", ".zst.partial"] {
         site.put(&format!("{old}{form}"), "");
     }
     let kept = [
