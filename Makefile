@@ -73,6 +73,7 @@ corpus: $(program)
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	mandoc -T lint -W warning man/pg_standby.1
 	shellcheck -x -P SCRIPTDIR completions/pg_standby.bash examples/servers.sh $$(grep -rl '^#!/bin/sh' scripts packaging examples)

@@ -6,7 +6,7 @@ mod fault;
 mod input;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::mem;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
@@ -26,6 +26,7 @@ use input::Input;
 const LONGEST_START: usize = 18;
 /// The largest window of Zstandard data, as a power of two: what every decoder has to take (RFC 8878), and levels up to 19
 /// need.
+#[cfg(feature = "zstd")]
 const WINDOW_LOG: u32 = 23;
 
 /// Why there are no more plain bytes.
@@ -126,7 +127,7 @@ macro_rules! frame {
         #[cfg(feature = $feature)]
         impl Frame for $decoder {
             fn read(&mut self, plain: &mut [u8]) -> io::Result<usize> {
-                Read::read(self, plain)
+                io::Read::read(self, plain)
             }
 
             fn input(&mut self) -> &mut Input {
@@ -223,7 +224,7 @@ impl Decoder {
 
     fn damaged(&self, error: &io::Error) -> Trouble {
         let Some(format) = self.format else { return Fault::Empty.into() };
-        debug!("{format} data cannot be decompressed: {error}");
+        debug!("{format} decompression failed: {error}");
         Fault::Damaged { format, good: self.plain }.into()
     }
 }
@@ -238,27 +239,32 @@ fn skippable(start: &[u8]) -> Option<u64> {
     }
 }
 
-/// Opens the frame or member that begins with `start`.
-fn open(format: Format, mut input: Input) -> Result<Box<dyn Frame>, Trouble> {
+fn open(format: Format, input: Input) -> Result<Box<dyn Frame>, Trouble> {
     match format {
         #[cfg(feature = "gzip")]
         Format::Gzip => Ok(Box::new(GzDecoder::new(input))),
         #[cfg(feature = "lz4")]
         Format::Lz4 => Ok(Box::new(FrameDecoder::new(input))),
         #[cfg(feature = "zstd")]
-        Format::Zstd => {
-            let start = input.peek(LONGEST_START).map_err(Trouble::Read)?;
-            let expected = 1 << WINDOW_LOG;
-            if let Some(found) = window(start).filter(|window| *window > expected) {
-                return Err(Fault::Window { found, expected }.into());
-            }
-            let mut decoder = ZstdDecoder::with_buffer(input).map_err(Trouble::Read)?;
-            decoder.window_log_max(WINDOW_LOG).map_err(Trouble::Read)?;
-            Ok(Box::new(decoder.single_frame()))
-        }
+        Format::Zstd => open_zstd(input),
         #[allow(unreachable_patterns, reason = "features decide")]
-        _ => Err(Fault::NotBuilt(format).into()),
+        _ => {
+            drop(input);
+            Err(Fault::NotBuilt(format).into())
+        }
     }
+}
+
+#[cfg(feature = "zstd")]
+fn open_zstd(mut input: Input) -> Result<Box<dyn Frame>, Trouble> {
+    let expected = 1 << WINDOW_LOG;
+    let start = input.peek(LONGEST_START).map_err(Trouble::Read)?;
+    if let Some(found) = window(start).filter(|window| *window > expected) {
+        return Err(Fault::Window { found, expected }.into());
+    }
+    let mut decoder = ZstdDecoder::with_buffer(input).map_err(Trouble::Read)?;
+    decoder.window_log_max(WINDOW_LOG).map_err(Trouble::Read)?;
+    Ok(Box::new(decoder.single_frame()))
 }
 
 /// The bytes before any place in a Zstandard frame that are needed there, as its header says (RFC 8878, 3.1.1.1).

@@ -94,13 +94,10 @@ impl fmt::Display for Fault {
                 write!(f, "compressed data cut short: found {found} bytes, expected more")
             }
             Self::Damaged { format, good } => {
-                write!(
-                    f,
-                    "damaged {format} data: cannot be decompressed beyond the first {good} bytes"
-                )
+                write!(f, "damaged {format} data: decompression failed after {good} bytes")
             }
             Self::Trailing { after } => {
-                write!(f, "something else follows {after} bytes of compressed data")
+                write!(f, "trailing garbage after {after} bytes of compressed data")
             }
             Self::TooLong { expected } => {
                 write!(f, "too long: decompresses to more than {expected} bytes")

@@ -221,7 +221,7 @@ fn what_is_damaged_is_not_ready_wherever_that_is() {
             is_waited_out(
                 form,
                 packed,
-                &format!("damaged {} data: cannot be decompressed", form.name),
+                &format!("damaged {} data: decompression failed", form.name),
             );
         }
     }
@@ -234,7 +234,7 @@ fn nothing_else_may_follow() {
         let other = FORMS.iter().find(|other| other.suffix != form.suffix).unwrap();
         for more in [&b"x"[..], &[0; 512], b"and so on", &other.packed()] {
             let reason =
-                format!("something else follows {} bytes of compressed data", packed.len());
+                format!("trailing garbage after {} bytes of compressed data", packed.len());
             is_waited_out(form, [&packed, more].concat(), &reason);
         }
     }
@@ -357,9 +357,9 @@ fn what_was_found_damaged_is_decompressed_again_only_when_it_has_changed() {
         let site = form.site(&damaged);
         let times = |stderr: &str| stderr.matches("copying").count();
         let starts = || site.asks(&["-d", "-s", "0.1"], SEGMENT).starts();
-        let running = starts().until_it_says("cannot be decompressed");
+        let running = starts().until_it_says("decompression failed");
         assert_eq!(times(&running.still_waits_after(Duration::from_millis(900))), 1);
-        let running = starts().until_it_says("cannot be decompressed beyond");
+        let running = starts().until_it_says("data: decompression failed");
         site.put(&form.name_of(SEGMENT), form.packed());
         assert_eq!(times(&running.ends().with_status(0).stderr), 2);
     }
