@@ -39,6 +39,8 @@ mod trial;
 mod archivecleanup;
 /// What remains in an archive that several standbys share, and `archive_cleanup_command`.
 mod archives;
+/// Compressed archives, and segments that are received compressed.
+mod compressed;
 /// What the log says of an archive from which the next segment cannot come.
 mod diagnosis;
 /// The folders of `examples/` as a newcomer runs them.

@@ -79,6 +79,11 @@ pub struct Receiver(Child);
 impl Receiver {
     /// Starts it, and waits until it receives. The machine's installation must have it.
     pub fn start(machine: &Machine, primary: &Server) -> Result<Self> {
+        Self::start_with(&[], machine, primary)
+    }
+
+    /// The same with further options.
+    pub fn start_with(options: &[&str], machine: &Machine, primary: &Server) -> Result<Self> {
         let streaming = "select count(*) from pg_stat_replication where application_name = \
                         'pg_receivewal' and state = 'streaming'";
         let slot = "select count(*) from pg_replication_slots where slot_name = 'archive'";
@@ -87,7 +92,7 @@ impl Receiver {
         }
         let log = File::create(machine.path().join("receiver.log"))?;
         let mut receiver = pg_receivewal(machine, primary);
-        receiver.arg("--synchronous").arg("-D").arg(machine.archive());
+        receiver.args(options).arg("--synchronous").arg("-D").arg(machine.archive());
         receiver.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let receiver = Self(receiver.spawn().doing("pg_receivewal")?);
         wait_for("pg_receivewal to receive", PATIENCE, || Ok(primary.value(streaming)? == "1"))
