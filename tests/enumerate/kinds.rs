@@ -7,7 +7,7 @@ use std::io;
 
 use nix::sys::signal::Signal;
 
-use crate::place::{BACKUP_HISTORY, Event, HISTORY, MOUNTED, Place, SEGMENTS, WANTED};
+use crate::place::{BACKUP_HISTORY, COMPRESSED, Event, HISTORY, MOUNTED, Place, SEGMENTS, WANTED};
 
 /// How a run ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -259,6 +259,13 @@ pub const KINDS: &[Kind] = &[
         missing: &[("/trigger\"", &[Waits]), (".partial\"", &[Status(1)])],
         marks: true,
         ..TRIGGERED
+    },
+    Kind {
+        name: "compressed",
+        stage: |place| place.archived(&[COMPRESSED]),
+        missing: &[NO_ARCHIVE, (".zst\"", &[Waits])],
+        races: &[(Event::Arrives(WANTED), &[Status(0)])],
+        ..READY
     },
     HISTORY_THERE,
     Kind {

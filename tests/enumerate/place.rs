@@ -23,6 +23,8 @@ pub const SEGMENTS: [&str; 5] = [
 
 /// The segment that most runs ask for.
 pub const WANTED: &str = SEGMENTS[2];
+/// The same in a compressed form.
+pub const COMPRESSED: &str = "000000010000000000000003.zst";
 pub const HISTORY: &str = "00000002.history";
 pub const BACKUP_HISTORY: &str = "000000010000000000000003.00000028.backup";
 
@@ -62,6 +64,7 @@ impl Place {
         for name in SEGMENTS {
             fs::write(place.pool.join(name), wal::segment(name))?;
         }
+        fs::write(place.pool.join(COMPRESSED), wal::zstd(&wal::segment(WANTED))?)?;
         fs::write(place.pool.join(HISTORY), wal::HISTORY)?;
         fs::write(place.pool.join(BACKUP_HISTORY), wal::BACKUP_HISTORY)?;
         Ok(place)

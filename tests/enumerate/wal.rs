@@ -1,6 +1,8 @@
 //! The files of WAL that the stages are made of: segments that hold nothing but their switch record, and what goes
 //! with them.
 
+use std::io::{self, Write};
+
 /// The cluster that wrote the segments.
 pub const SYSTEM_IDENTIFIER: u64 = 7_000_000_000_000_000_001;
 
@@ -39,6 +41,14 @@ pub fn segment(name: &str) -> Vec<u8> {
     bytes.extend(record);
     bytes.resize(SIZE as usize, 0);
     bytes
+}
+
+/// As the tool writes it.
+pub fn zstd(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3)?;
+    encoder.include_checksum(true)?;
+    encoder.write_all(bytes)?;
+    encoder.finish()
 }
 
 fn crc32c(bytes: &[u8]) -> u32 {
