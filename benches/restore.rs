@@ -1,6 +1,7 @@
 //! What it costs to hand over a segment of 16 MB, in a server's loop and with a real server's WAL: the program as it is,
 //! without the check of the records, `cp`, a program that copies and does nothing else, and the C program if
-//! `C_PG_STANDBY` is the path of one. Then how long other calls take.
+//! `C_PG_STANDBY` is the path of one. The same for compressed segments, against `gzip`, `lz4` and `zstd`, with the memory
+//! that they take. Then how long other calls take.
 //!
 //! `cargo bench --bench restore`; it fails where a ratio is above its limit. `TMPDIR` says on which file system.
 
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use machine::{Doing, Failure, Machine, Result};
 use nix::fcntl::{FallocateFlags, copy_file_range, fallocate};
+use nix::sys::resource::{UsageWho, getrusage};
 
 const VERSION: u32 = 18;
 const ROUNDS: usize = 41;
@@ -32,6 +34,23 @@ const CALLS: usize = 61;
 
 /// With this word this program is the one that copies and does nothing else.
 const BARE: &str = "--copy";
+
+/// With this word it runs a command line and prints how many kB of memory that took at most.
+const MEMORY: &str = "--memory";
+
+/// What compresses, and the suffix of what it writes.
+const TOOLS: [(&str, &str); 5] = [
+    ("gzip", ".gz"),
+    ("lz4 -q", ".lz4"),
+    ("lz4 -q -B4 -BD", ".lz4"),
+    ("zstd -q", ".zst"),
+    ("zstd -q -19", ".zst"),
+];
+
+/// How long a call may take at most, of the time of the tool that decompresses into a file.
+const LIMIT_OF_TOOL: f64 = 1.0;
+/// How much more memory than for a plain segment, in kB.
+const LIMIT_OF_MEMORY: u64 = 16 << 10;
 
 /// Statements that fill several segments, by the kind of record.
 const KINDS: [Kind; 2] = [
@@ -76,6 +95,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let result = match arguments.as_slice() {
         [word, from, to] if word == BARE => copy_and_nothing_else(from, to),
+        [word, line] if word == MEMORY => run_and_print_memory(line),
         _ => Bench::new().and_then(|bench| bench.run()),
     };
     match result {
@@ -99,6 +119,14 @@ fn copy_and_nothing_else(from: &OsStr, to: &OsStr) -> Result<bool> {
         rest = rest.checked_sub(copied).filter(|_| copied > 0).unwrap_or_default();
     }
     Ok(true)
+}
+
+/// What the largest process of a command line took.
+fn run_and_print_memory(line: &OsStr) -> Result<bool> {
+    let ended = Command::new("/bin/sh").arg("-c").arg(line).status()?;
+    let memory = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss();
+    writeln!(io::stdout(), "{memory}")?;
+    Ok(ended.success())
 }
 
 /// The archive of a primary that has done its work, and a directory that looks like a standby's.
@@ -172,6 +200,12 @@ impl Bench {
                 row(&mut out, contestant.name, times)?;
             }
         }
+        for (kind, segment) in KINDS.iter().zip(&self.segments) {
+            writeln!(out, "{}, compressed: milliseconds, median and shortest", kind.name)?;
+            for (tool, suffix) in TOOLS {
+                holds &= self.decompress(&mut out, segment, tool, suffix)?;
+            }
+        }
         writeln!(out, "other calls: milliseconds, median and shortest")?;
         row(&mut out, "a program that does nothing (true)", &self.calls("exec true", 0)?)?;
         let absent = self.command(&self.pg_standby(""), "00000009.history");
@@ -213,6 +247,52 @@ impl Bench {
             Contestant { name, command, limit }
         };
         Ok(contestants.into_iter().map(complete).collect())
+    }
+
+    /// Compares the program with the tool that wrote the segment. Returns whether it takes no more than it may.
+    fn decompress(
+        &self,
+        out: &mut impl Write,
+        segment: &str,
+        tool: &str,
+        suffix: &str,
+    ) -> Result<bool> {
+        let archive = self.machine.path().join("compressed");
+        let _ = fs::remove_dir_all(&archive);
+        self.machine.make_directory(&archive)?;
+        let (plain, packed) = (self.machine.archive().join(segment), archive.join(segment));
+        let packed = format!("{}{suffix}", packed.display());
+        self.call(&format!("{tool} <{} >{packed}", plain.display()), 0)?;
+        let program = tool.split(' ').next().unwrap_or_default();
+        let ours = format!("{} {} %f %p", self.machine.pg_standby().display(), archive.display());
+        let contestants =
+            [("pg_standby", ours), ("the tool", format!("{program} -dc <{packed} >%p"))].map(
+                |(name, command)| Contestant {
+                    name,
+                    command: self.command(&command, segment),
+                    limit: None,
+                },
+            );
+        let times = self.compare(&contestants, segment, Then::Rename)?;
+        let ratio = median(&times[0]) / median(&times[1]);
+        let more = self
+            .memory(&contestants[0].command)?
+            .saturating_sub(self.memory(&self.command(&self.pg_standby(""), segment))?);
+        row(out, &format!("pg_standby, {tool}"), &times[0])?;
+        row(out, &format!("{program} -dc"), &times[1])?;
+        writeln!(
+            out,
+            "    pg_standby takes {ratio:.2} of that, at most {LIMIT_OF_TOOL}, and {more} kB more memory than for a \
+             plain segment, at most {LIMIT_OF_MEMORY}"
+        )?;
+        Ok(ratio <= LIMIT_OF_TOOL && more <= LIMIT_OF_MEMORY)
+    }
+
+    /// How much memory a command line takes, in kB.
+    fn memory(&self, command: &str) -> Result<u64> {
+        let mut measure = Command::new(std::env::current_exe()?);
+        let output = measure.args([MEMORY, command]).current_dir(&self.data).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
     }
 
     /// One call after the other, and another one first in each round, so that all see the same machine.

@@ -301,3 +301,6 @@ impl From<Trouble> for io::Error {
         }
     }
 }
+
+#[cfg(all(test, feature = "zstd"))]
+mod tests;
