@@ -251,6 +251,43 @@ mod tests {
     }
 
     #[test]
+    fn compressed_forms_are_known_by_their_names() {
+        let any = |name: &str| WalName::of_any_form(OsStr::new(name));
+        for name in [
+            "0000000100000002000000AB",
+            "0000000A.history",
+            "0000000100000002000000AB.00000028.backup",
+            "0000000100000002000000AB.partial",
+        ] {
+            let parsed = parse(name);
+            assert_eq!(any(name), parsed);
+            let forms: Vec<_> = parsed.unwrap().compressed().collect();
+            assert_eq!(forms.len(), 3);
+            assert!(
+                forms.iter().all(|form| any(form) == parsed && parse(form).is_none()),
+                "{forms:?}"
+            );
+        }
+        let partial = parse("0000000100000002000000AB.partial");
+        assert_eq!(any("0000000100000002000000AB.partial.gz"), partial);
+        assert_eq!(
+            partial.unwrap().compressed().next().unwrap(),
+            "0000000100000002000000AB.gz.partial"
+        );
+        for name in [
+            "gz",
+            ".gz",
+            "0000000100000002000000AB.gz.gz",
+            "0000000100000002000000AB.bz2",
+            "0000000100000002000000AB.GZ",
+            "0000000A.history.partial",
+            "0000000A.gz.history",
+        ] {
+            assert_eq!(any(name), None, "{name}");
+        }
+    }
+
+    #[test]
     fn order_is_that_of_wal_and_leaves_the_timeline_out() {
         assert!(at(0, 0xFF) < at(1, 0));
         assert!(at(1, 0) < at(1, 1));
