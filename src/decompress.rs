@@ -302,5 +302,5 @@ impl From<Trouble> for io::Error {
     }
 }
 
-#[cfg(all(test, feature = "zstd"))]
+#[cfg(test)]
 mod tests;
