@@ -51,6 +51,7 @@ impl fmt::Display for Fault {
             Self::Delay(Event::Arrives(_)) => write!(f, "arrives"),
             Self::Delay(Event::Mounts) => write!(f, "mounts"),
             Self::Delay(Event::Renews) => write!(f, "renews"),
+            Self::Delay(Event::Decompresses) => write!(f, "decompresses"),
             Self::Delay(Event::Matches | Event::Follows | Event::Signal(_)) => write!(f, "happens"),
         }
     }

@@ -7,7 +7,10 @@ use std::io;
 
 use nix::sys::signal::Signal;
 
-use crate::place::{BACKUP_HISTORY, COMPRESSED, Event, HISTORY, MOUNTED, Place, SEGMENTS, WANTED};
+use crate::place::{
+    BACKUP_HISTORY, COMPRESSED, COMPRESSED_HISTORY, Event, HISTORY, MOUNTED, Place, SEGMENTS,
+    WANTED,
+};
 
 /// How a run ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -268,6 +271,16 @@ pub const KINDS: &[Kind] = &[
         ..READY
     },
     HISTORY_THERE,
+    // While it is decompressed there it is never absent.
+    Kind {
+        name: "history-compressed",
+        stage: |place| place.archived(&[COMPRESSED_HISTORY]),
+        missing: &[NO_ARCHIVE, (".zst\"", &[Status(1)])],
+        races: &[(Event::Decompresses, &[Status(0)])],
+        prunes: &[COMPRESSED_HISTORY],
+        settles: Some(Event::Decompresses),
+        ..HISTORY_THERE
+    },
     Kind {
         name: "history-absent",
         stage: |_| Ok(()),

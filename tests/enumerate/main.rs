@@ -8,7 +8,7 @@
 //! about a minute, `minutes=N` as many slices as that. `cargo test --test enumerate -- --only KIND:CALL:NUMBER:FAULT`
 //! repeats one case, which each breach names, and tells what the program says; parts may be left out from the end, or
 //! be empty for any. NUMBER counts the calls of that name since main began; FAULT is an error (`EIO`, `EIO+` where it
-//! lasts), a signal, or what happens while the call is held up (`arrives`, `mounts`, `renews`). `--list` shows the
+//! lasts), a signal, or what happens while the call is held up (`arrives`, `mounts`, `renews`, `decompresses`). `--list` shows the
 //! calls of a kind. All of it happens in memory, or on the file system of TMPDIR where that is set: they differ.
 //! Needs strace and a C compiler.
 

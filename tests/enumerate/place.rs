@@ -23,8 +23,9 @@ pub const SEGMENTS: [&str; 5] = [
 
 /// The segment that most runs ask for.
 pub const WANTED: &str = SEGMENTS[2];
-/// The same in a compressed form.
+/// Compressed forms.
 pub const COMPRESSED: &str = "000000010000000000000003.zst";
+pub const COMPRESSED_HISTORY: &str = "00000002.history.zst";
 pub const HISTORY: &str = "00000002.history";
 pub const BACKUP_HISTORY: &str = "000000010000000000000003.00000028.backup";
 
@@ -44,6 +45,8 @@ pub enum Event {
     Matches,
     /// The server follows the timeline that it asks for.
     Follows,
+    /// Somebody decompresses the history file where it is.
+    Decompresses,
     /// A signal comes.
     Signal(Signal),
 }
@@ -66,6 +69,7 @@ impl Place {
         }
         fs::write(place.pool.join(COMPRESSED), wal::zstd(&wal::segment(WANTED))?)?;
         fs::write(place.pool.join(HISTORY), wal::HISTORY)?;
+        fs::write(place.pool.join(COMPRESSED_HISTORY), wal::zstd(wal::HISTORY.as_bytes())?)?;
         fs::write(place.pool.join(BACKUP_HISTORY), wal::BACKUP_HISTORY)?;
         Ok(place)
     }
@@ -175,6 +179,12 @@ impl Place {
                 let history = self.data().join("pg_wal").join(HISTORY);
                 if history.exists() {
                     fs::remove_file(history)?;
+                }
+            }
+            Event::Decompresses => {
+                self.happens(Event::Arrives(HISTORY), program)?;
+                if let Err(error) = fs::remove_file(self.archive().join(COMPRESSED_HISTORY)) {
+                    assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
                 }
             }
             Event::Signal(signal) => {
