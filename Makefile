@@ -11,6 +11,7 @@
 # make deb       a package for Debian, in target/dist
 # make rpm       a package for Fedora and its relatives, in target/dist
 # make check-packages   builds them all twice, installs and removes them
+# make check-oldest     builds and tests with the crates and the Rust of Debian 13
 
 prefix  ?= /usr/local
 bindir  ?= $(prefix)/bin
@@ -32,7 +33,8 @@ program := $(CARGO_TARGET_DIR)/release/pg_standby
 further := docs/migrating.md $(shell find /dev/null $(wildcard examples/README.md examples/*.sh) \
 	$(dir $(wildcard examples/*/README.md)) -type f)
 
-.PHONY: all demo test test-program enumerate corpus soak bench lint install uninstall dist deb rpm check-packages clean
+.PHONY: all demo test test-program enumerate corpus soak bench lint install uninstall dist deb rpm check-packages \
+	check-oldest clean
 
 all:
 	$(CARGO) build --release --locked
@@ -109,6 +111,9 @@ deb rpm:
 
 check-packages:
 	packaging/check
+
+check-oldest:
+	scripts/check-oldest
 
 clean:
 	$(CARGO) clean

@@ -9,10 +9,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc::ENXIO;
+
+use crate::system;
 
 /// Returns whether `error` says that there is no such file, or no such directory on the way to it.
 #[must_use]
@@ -58,6 +59,14 @@ impl From<Trouble> for io::Error {
     }
 }
 
+/// Opens a directory, to be listed.
+///
+/// # Errors
+/// It is none, or cannot be opened.
+pub fn open_directory(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(path)
+}
+
 /// Lists the names in a directory. The standard library's way panics where the kernel reports an error when the directory
 /// is closed.
 ///
@@ -66,11 +75,10 @@ impl From<Trouble> for io::Error {
 pub fn names_in(
     directory: &Path,
 ) -> io::Result<impl Iterator<Item = io::Result<OsString>> + use<>> {
-    let open =
-        OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(directory)?;
+    let open = open_directory(directory)?;
     // It is open: whatever goes wrong from here on does not mean that it is absent.
     let trouble = |error: Errno| io::Error::other(error.desc());
-    let names = Dir::from_fd(open.into()).map_err(trouble)?.into_iter().map(move |entry| {
+    let names = system::listing(open).map_err(trouble)?.into_iter().map(move |entry| {
         let entry = entry.map_err(trouble)?;
         Ok(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
     });

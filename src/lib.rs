@@ -11,7 +11,6 @@
 mod archive;
 mod caller;
 mod cli;
-mod clone;
 mod data_directory;
 mod decision;
 mod decompress;
@@ -38,6 +37,7 @@ mod search;
 mod signals;
 mod source;
 mod standby;
+mod system;
 mod timeline;
 mod timestamp;
 mod trigger_file;

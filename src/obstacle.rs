@@ -151,29 +151,29 @@ impl<'a> Reporter<'a> {
                     Some(_) => ", even at a smart failover: only \"fast\" ends the wait",
                     None => "",
                 };
-                let message = format_args!("{unavailable}; waiting until the archive answers{end}");
+                let message = format!("{unavailable}; waiting until the archive answers{end}");
                 self.condition.report("unavailable", Duration::ZERO, &message);
             }
             Obstacle::Rejected(rejected) => {
                 let is_passing = rejected.reason.is_passing();
                 let grace = if is_passing { self.options.sleep_time } else { Duration::ZERO };
                 let what = rejected.to_string();
-                let message = format_args!("{what}; waiting for a good one");
+                let message = format!("{what}; waiting for a good one");
                 self.condition.report(&what, grace, &message);
             }
             Obstacle::EndsEarly(early) => {
                 let what = early.to_string();
-                let message = format_args!(
+                let message = format!(
                     "{what}; send it again from the primary's archive, or fail over to replay up to there"
                 );
                 self.condition.report(&what, self.options.sleep_time, &message);
             }
             Obstacle::Branched { .. } => {
-                let message = format_args!("{obstacle}; waiting for the whole segment");
+                let message = format!("{obstacle}; waiting for the whole segment");
                 self.condition.report("branched", Duration::ZERO, &message);
             }
             Obstacle::Abandoned(abandoned) => {
-                let message = format_args!(
+                let message = format!(
                     "{abandoned}; waiting for failover, or until that history file is removed"
                 );
                 self.condition.report("abandoned", Duration::ZERO, &message);
@@ -186,7 +186,7 @@ impl<'a> Reporter<'a> {
             | Obstacle::Partial(_) => {
                 debug!("{name} is not there");
                 let location = &self.options.archive_location;
-                let message = format_args!("archive {location:?} answers, waiting for {name}");
+                let message = format!("archive {location:?} answers, waiting for {name}");
                 self.condition.clear(&message);
             }
         }

@@ -11,17 +11,15 @@ use std::path::{Path, PathBuf};
 use log::{debug, warn};
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::archive::Archive;
 use crate::data_directory::{self, WAL_DIRECTORIES};
 use crate::error::PruneError;
-use crate::file_system::directory_of;
+use crate::file_system::{directory_of, open_directory};
 use crate::options::{Options, Pruning};
 use crate::permission::explained;
 use crate::registrations::{self, Asked, Renewal};
+use crate::system;
 use crate::timestamp::Timestamp;
 use crate::wal::name::{Numbering, Position, SegmentName, WalName};
 
@@ -166,12 +164,10 @@ impl<'a> Directory<'a> {
     /// Refuses the WAL directory of a server; `restores_to` is the one that this server restores to.
     fn open(location: &'a Path, restores_to: Option<&Path>) -> Result<Self, PruneError> {
         let unlisted = |error| unlisted(location, error);
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let open = Dir::open(location, flags, Mode::empty()).map_err(unlisted)?;
-        let opened = fstat(&open).map_err(unlisted)?;
+        let open = open_directory(location).map_err(unlisted)?;
+        let opened = open.metadata().map_err(unlisted)?;
         let is_it = |path: &Path| {
-            fs::metadata(path)
-                .is_ok_and(|it| (it.dev(), it.ino()) == (opened.st_dev, opened.st_ino))
+            fs::metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == (opened.dev(), opened.ino()))
         };
         let wal = WAL_DIRECTORIES.map(Path::new);
         if restores_to.into_iter().chain(wal).any(is_it)
@@ -179,6 +175,7 @@ impl<'a> Directory<'a> {
         {
             return Err(PruneError::WalDirectory { location: location.to_owned() });
         }
+        let open = system::listing(open).map_err(|error| unlisted(error.into()))?;
         Ok(Self { location, open })
     }
 
@@ -199,7 +196,7 @@ impl<'a> Directory<'a> {
             if count == SCAN_LIMIT && found.is_empty() && !has_last() {
                 break;
             }
-            let entry = entry.map_err(|error| unlisted(self.location, error))?;
+            let entry = entry.map_err(|error| unlisted(self.location, error.into()))?;
             let name = entry.file_name();
             let Some(position) = prunable(name.to_bytes()).filter(|at| *at < cutoff) else {
                 continue;
@@ -224,7 +221,7 @@ impl<'a> Directory<'a> {
         let mut was_forbidden = false;
         for (_, name) in doomed {
             let path = || path_of(self.location, name);
-            match unlinkat(&self.open, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
+            match system::remove_in(&self.open, name) {
                 Ok(()) => debug!("removed {:?}", path()),
                 Err(Errno::ENOENT) => {}
                 Err(error @ Errno::EROFS) => {
@@ -269,8 +266,8 @@ fn path_of(location: &Path, name: &CStr) -> PathBuf {
     location.join(OsStr::from_bytes(name.to_bytes()))
 }
 
-fn unlisted(location: &Path, error: Errno) -> PruneError {
-    PruneError::ListDirectory { path: location.to_owned(), source: error.into() }
+fn unlisted(location: &Path, source: io::Error) -> PruneError {
+    PruneError::ListDirectory { path: location.to_owned(), source }
 }
 
 #[cfg(test)]

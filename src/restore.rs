@@ -12,11 +12,9 @@ use std::time::Instant;
 
 use log::debug;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, copy_file_range, fallocate};
-use nix::unistd::linkat;
+use nix::fcntl::{OFlag, copy_file_range};
 
 use crate::archive::Unavailable;
-use crate::clone;
 use crate::decision::Finding;
 use crate::decompress::{Fault, Reader, Trouble};
 use crate::error::Failure;
@@ -26,6 +24,7 @@ use crate::obstacle::Obstacle;
 use crate::options::{Options, Verify};
 use crate::partial::Partial;
 use crate::source::{Reason, Rejected, Source, Wanting};
+use crate::system;
 use crate::verification::{self, Copy};
 use crate::wal::flaw::Flaw;
 use crate::wal::name::WalName;
@@ -133,7 +132,7 @@ fn stage<'a>(source: &Source, destination: &'a Path) -> Result<Staged<'a>, Obsta
     let copied = if source.is_compressed {
         reserve(&staged.file, source.length).map_err(failed)?;
         decompress(source, &staged.file, failed)
-    } else if clone::share_blocks(&source.file, &staged.file) {
+    } else if system::share_blocks(&source.file, &staged.file) {
         Ok(())
     } else {
         reserve(&staged.file, source.length).map_err(failed)?;
@@ -211,9 +210,7 @@ impl<'a> Staged<'a> {
     fn rename(&mut self, length: u64) -> io::Result<()> {
         if self.name.is_none() {
             remove_if_there(self.destination)?;
-            let descriptor = by_descriptor(&self.file);
-            let follow = AtFlags::AT_SYMLINK_FOLLOW;
-            if linkat(AT_FDCWD, &descriptor, AT_FDCWD, self.destination, follow).is_ok() {
+            if system::link(&by_descriptor(&self.file), self.destination).is_ok() {
                 return Ok(());
             }
             // Where a nameless file can be had, and cannot be given a name, one that has a name does as well.
@@ -248,7 +245,7 @@ impl Drop for Staged<'_> {
 /// by half. A file system that cannot do that finds it later.
 fn reserve(file: &File, length: u64) -> io::Result<()> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
-    match fallocate(file, FallocateFlags::empty(), 0, length) {
+    match system::allocate(file, length) {
         Err(full @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG)) => Err(full.into()),
         _ => Ok(()),
     }
