@@ -10,7 +10,9 @@
 # make dist      the source tarball with all crates in it, in target/dist
 # make deb       a package for Debian, in target/dist
 # make rpm       a package for Fedora and its relatives, in target/dist
+# make static    a program that needs no library, for x86_64 and for aarch64, in target/dist
 # make check-packages   builds them all twice, installs and removes them
+# make check-static     builds and tests what make static makes
 # make check-oldest     builds and tests with the crates and the Rust of Debian 13
 
 prefix  ?= /usr/local
@@ -34,7 +36,7 @@ further := docs/migrating.md $(shell find /dev/null $(wildcard examples/README.m
 	$(dir $(wildcard examples/*/README.md)) -type f)
 
 .PHONY: all demo test test-program enumerate corpus soak bench lint install uninstall dist deb rpm check-packages \
-	check-oldest clean
+	static check-static check-oldest clean
 
 all:
 	$(CARGO) build --release --locked
@@ -111,6 +113,12 @@ deb rpm:
 
 check-packages:
 	packaging/check
+
+static:
+	packaging/static
+
+check-static:
+	packaging/check-static
 
 check-oldest:
 	scripts/check-oldest

@@ -9,8 +9,7 @@ use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use crate::shim::shim;
-use crate::site::{SEGMENT, Site, wait_until};
+use crate::site::{SEGMENT, Site, shim_that_is_loaded, wait_until};
 use crate::wal::{Segment, after};
 
 #[test]
@@ -263,7 +262,8 @@ fn a_standard_error_that_nobody_reads_holds_nothing_up() {
     running.ends().with_status(0);
     assert_eq!(site.restored(), Some(good));
     fs::remove_file(site.path().join("full")).unwrap();
-    let panics = format!("{full}; export LD_PRELOAD={} FAULT=clock", shim().display());
+    let panics =
+        format!("{full}; export LD_PRELOAD={} FAULT=clock", shim_that_is_loaded().display());
     site.asks(&[], SEGMENT).after(&panics).ends().by_signal(Signal::SIGABRT);
 }
 

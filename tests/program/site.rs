@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,21 @@ pub fn program() -> PathBuf {
         Some(path) => fs::canonicalize(path).expect("PG_STANDBY_UNDER_TEST names a program"),
         None => PathBuf::from(env!("CARGO_BIN_EXE_pg_standby")),
     }
+}
+
+/// The library that injects faults. Without it a test of a fault would pass whatever the program does.
+pub fn shim_that_is_loaded() -> &'static Path {
+    static IS_STATIC: OnceLock<bool> = OnceLock::new();
+    let is_static = *IS_STATIC.get_or_init(|| {
+        let program = fs::read(program()).unwrap();
+        let start = &program[..program.len().min(4096)];
+        start.starts_with(b"\x7fELF") && !start.windows(3).any(|path| path == b"/ld")
+    });
+    assert!(
+        !is_static,
+        "a static program loads no fault: packaging/check-static leaves this test out"
+    );
+    shim()
 }
 
 /// Returns whether the program under test is PostgreSQL's own.
@@ -237,7 +252,7 @@ impl<'a> Asking<'a> {
         let shim = {
             // The compiler is a process as well.
             let _lock = FORK.lock();
-            shim()
+            shim_that_is_loaded()
         };
         self.env("LD_PRELOAD", shim).env("FAULT", fault)
     }
