@@ -1,7 +1,7 @@
 //! The header of a segment's first page: bytes to a checked value, or to the flaw that the file has.
 //! Pure: where the bytes come from, and what follows from a flaw, is decided elsewhere.
 //!
-//! The layouts are those of `XLogLongPageHeaderData` in PostgreSQL's `xlog_internal.h`, 8.2 to 18, in the byte
+//! The layouts are those of `XLogLongPageHeaderData` in PostgreSQL's `xlog_internal.h`, 8.2 to 19, in the byte
 //! order of the machine.
 
 use super::flaw::{Flaw, LONG_HEADER, OLDEST_MAGIC};
@@ -154,8 +154,8 @@ mod tests {
 
     const SYSTEM: u64 = 7_000_000_000_000_000_001;
     const MB: u32 = 1 << 20;
-    /// Every release that wrote a magic of its own.
-    const MAGICS: [(&str, u16); 19] = [
+    /// Every release that wrote a magic of its own, and some of the one that is being made.
+    const MAGICS: [(&str, u16); 22] = [
         ("8.2", 0xD05E),
         ("8.3", 0xD062),
         ("8.4", 0xD063),
@@ -175,6 +175,9 @@ mod tests {
         ("16", 0xD113),
         ("17", 0xD116),
         ("18", 0xD118),
+        ("19, first", 0xD119),
+        ("19, flags changed", 0xD11C),
+        ("19 beta", 0xD121),
     ];
 
     struct Page {
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn every_release_from_8_2_to_18_is_read() {
+    fn every_release_from_8_2_to_19_is_read() {
         for (release, magic) in MAGICS {
             let header = Page::of(magic).parse().unwrap_or_else(|flaw| panic!("{release}: {flaw}"));
             let numbering = Numbering { segment_size: 16 * MB, skips_last: magic < 0xD075 };

@@ -1,9 +1,10 @@
 //! Where the programs of one version are: below target/, where scripts/get-postgres puts them, or
-//! where Debian's packages do.
+//! where Debian's packages do; or the build that PGBIN names, of whatever version.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use super::{Failure, Result};
+use super::{Doing, Failure, Result};
 
 #[derive(Clone)]
 pub struct Installation {
@@ -50,17 +51,41 @@ impl Installation {
         target_directory().join("postgres")
     }
 
+    /// `major`, or that of the build in PGBIN.
+    ///
+    /// # Errors
+    /// When there is no server in PGBIN.
+    pub fn major_to_test(major: u32) -> Result<u32> {
+        Ok(Self::named()?.map_or(major, |named| named.major))
+    }
+
+    /// The one whose programs are in the directory PGBIN, which is called `bin`.
+    fn named() -> Result<Option<Self>> {
+        let Some(bin) = std::env::var_os("PGBIN") else { return Ok(None) };
+        let wrong = || Failure::new(format!("PGBIN is {bin:?}: no directory bin with postgres"));
+        let bin = PathBuf::from(&bin).canonicalize().doing("looking for PGBIN")?;
+        let home = bin.parent().filter(|_| bin.ends_with("bin")).ok_or_else(wrong)?.to_owned();
+        let version = Command::new(bin.join("postgres")).arg("--version").output();
+        let version = version.doing("asking the postgres in PGBIN for its version")?.stdout;
+        let digits = |byte: &u8| byte.is_ascii_digit();
+        let number = version.into_iter().skip_while(|byte| !digits(byte)).take_while(digits);
+        let major = String::from_utf8(number.collect())?.parse()?;
+        Ok(Some(Self { major, root: home.clone(), home }))
+    }
+
     fn find(major: u32, program: &str) -> Option<Self> {
+        let named = Self::named().ok().flatten().filter(|named| named.major == major);
         let brought = Self::brought();
         let debian = format!("usr/lib/postgresql/{major}");
-        [
+        let others = [
             (brought.join(major.to_string()), String::new()),
             (PathBuf::from("/"), debian.clone()),
             (brought.join("debian"), debian),
         ]
-        .map(|(root, below)| Self { major, home: root.join(below), root })
-        .into_iter()
-        .find(|one| ["postgres", "initdb", program].iter().all(|name| one.program(name).exists()))
+        .map(|(root, below)| Self { major, home: root.join(below), root });
+        named.into_iter().chain(others).find(|one| {
+            ["postgres", "initdb", program].iter().all(|name| one.program(name).exists())
+        })
     }
 
     /// A name that no other installation has.

@@ -1,4 +1,4 @@
-//! The versions of PostgreSQL that a test runs on.
+//! The versions of PostgreSQL that a test runs on. `PGBIN=/path/bin` puts that build in the place of each.
 
 /// Makes each of the functions named, which take a version and return a `Result`, a test on each of the versions:
 /// `tests_on!(postgresql_10 10, postgresql_18 18: [follows_its_primary, promotes])`.
@@ -11,7 +11,7 @@ macro_rules! tests_on {
             $(
                 #[test]
                 fn $test() -> crate::machine::Result<()> {
-                    super::$test($major)
+                    super::$test(crate::machine::Installation::major_to_test($major)?)
                 }
             )*
         }
