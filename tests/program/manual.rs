@@ -1,6 +1,6 @@
 //! What is written about the program: that `--help`, the man page and README name the same options and the exit statuses
 //! that exist, that the man page explains the messages that the program prints, and that all documents and packages are of
-//! one version.
+//! one version and have one address.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,6 +14,12 @@ const CHANGELOG: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/CHANG
 const DEBIAN: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/debian/changelog"));
 const SPEC: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/pg_standby.spec"));
+const CARGO: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+const CONTROL: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/debian/control"));
+const COPYRIGHT: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/debian/copyright"));
+const WATCH: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/debian/watch"));
 const OUTCOME: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/outcome.rs"));
 
 const SECTIONS: [&str; 14] = [
@@ -220,6 +226,24 @@ fn the_man_page_explains_every_error_warning_and_piece_of_news() {
     assert!(messages.len() > 40, "only {} parts of messages", messages.len());
     let missing: Vec<_> = messages.iter().filter(|it| !text.contains(*it)).collect();
     assert!(missing.is_empty(), "not in the man page: {missing:#?}");
+}
+
+#[test]
+fn the_packages_have_the_address_of_cargo_toml() {
+    let address = env!("CARGO_PKG_REPOSITORY");
+    assert_eq!(env!("CARGO_PKG_HOMEPAGE"), address, "homepage in Cargo.toml");
+    assert!(CARGO.contains(&format!("\ndocumentation = \"{address}\"\n")), "Cargo.toml");
+    for (file, text, before, after) in [
+        ("debian/control", CONTROL, "Homepage: ", ""),
+        ("debian/control", CONTROL, "Vcs-Browser: ", ""),
+        ("debian/control", CONTROL, "Vcs-Git: ", ".git"),
+        ("debian/copyright", COPYRIGHT, "Source: ", ""),
+        ("debian/watch", WATCH, "", "/releases .*/pg_standby-(\\d[\\d.]*)\\.tar\\.gz"),
+        ("pg_standby.spec", SPEC, "URL:            ", ""),
+    ] {
+        let line = format!("{before}{address}{after}");
+        assert!(text.lines().any(|it| it == line), "{line:?} is not in packaging/{file}");
+    }
 }
 
 #[test]
