@@ -23,6 +23,8 @@ docdir  ?= $(datadir)/doc/pg_standby
 docs    ?= README.md CHANGELOG.md LICENSE
 CARGO   ?= cargo
 INSTALL ?= install
+# A distribution that builds with its own crates leaves Cargo.lock out.
+locked  ?= $(if $(wildcard Cargo.lock),--locked)
 
 bashcompdir ?= $(datadir)/bash-completion/completions
 zshcompdir  ?= $(datadir)/zsh/site-functions
@@ -39,7 +41,7 @@ further := docs/migrating.md $(shell find /dev/null $(wildcard examples/README.m
 	static check-static check-oldest clean
 
 all:
-	$(CARGO) build --release --locked
+	$(CARGO) build --release $(locked)
 
 demo:
 	scripts/get-postgres any
@@ -62,7 +64,7 @@ test:
 	$(CARGO) test --locked --no-fail-fast
 
 test-program:
-	$(CARGO) test --locked --lib --test program
+	$(CARGO) test $(locked) --lib --test program
 
 # only=KIND:CALL:NUMBER:FAULT repeats one case, slice=N runs the Nth minute of it, minutes=N as many from there on.
 enumerate:
@@ -84,8 +86,8 @@ lint:
 	zsh -n completions/_pg_standby
 	fish -n completions/pg_standby.fish
 
-$(program): Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs src/*/*/*.rs)
-	$(CARGO) build --release --locked
+$(program): Cargo.toml $(wildcard Cargo.lock src/*.rs src/*/*.rs src/*/*/*.rs)
+	$(CARGO) build --release $(locked)
 
 install: $(program)
 	$(INSTALL) -D -m 755 $(program) $(DESTDIR)$(bindir)/pg_standby
