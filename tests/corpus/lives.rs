@@ -218,10 +218,39 @@ impl Cluster {
         let line = format!("restore_command = 'cp {}/%f %p'\n", self.machine.archive().display());
         let line = if self.primary.major() >= 12 { String::new() } else { line };
         self.machine.write(&self.primary.data.join(file), line)?;
+        let last = self.copy_of_the_last()?;
         self.primary.start()?;
         self.primary.wait_for_promotion()?;
         self.promoted += 1;
+        if let Some((name, copy)) = last {
+            self.archive_unless_left(&name, &copy)?;
+        }
         Ok(())
+    }
+
+    /// The segment that was being written, or had just been finished: a killed server had no time to say which.
+    fn copy_of_the_last(&self) -> Result<Option<(String, PathBuf)>> {
+        let own = files(&self.primary.data.join("pg_wal"))?;
+        let Some(last) = own.iter().rfind(|path| start(path).is_some()) else { return Ok(None) };
+        let name = last.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let copy = self.machine.path().join(&name);
+        self.machine.copy(last, &copy)?;
+        Ok(Some((name, copy)))
+    }
+
+    /// Archives it if it was finished: the new timeline has begun behind it.
+    fn archive_unless_left(&self, name: &str, copy: &Path) -> Result<()> {
+        let archived = self.machine.archive().join(name);
+        let own = files(&self.primary.data.join("pg_wal"))?;
+        let is_newer = |path: &&PathBuf| {
+            let other = path.file_name().unwrap_or_default().to_string_lossy();
+            start(path).is_some() && other[..8] > name[..8]
+        };
+        let first = own.iter().find(is_newer).and_then(|path| start(path));
+        if first > start(copy) && !archived.exists() {
+            return fs::rename(copy, archived).doing(name.to_owned());
+        }
+        Ok(fs::remove_file(copy)?)
     }
 
     fn wait_for_wal(&self, amount: u64) -> Result<()> {
