@@ -34,8 +34,8 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 program := $(CARGO_TARGET_DIR)/release/pg_standby
 
 # What README.md leads to. Examples for users have a README.md; they are installed with it and with what they share.
-further := docs/migrating.md $(shell find /dev/null $(wildcard examples/README.md examples/*.sh) \
-	$(dir $(wildcard examples/*/README.md)) -type f)
+further := docs/migrating.md docs/monitoring.md docs/status.schema.json $(shell find /dev/null \
+	$(wildcard examples/README.md examples/*.sh) $(dir $(wildcard examples/*/README.md)) -type f)
 
 .PHONY: all demo test test-program enumerate corpus soak bench lint install uninstall dist deb rpm check-packages \
 	static check-static check-oldest clean
@@ -61,9 +61,11 @@ bench:
 test: export RUST_TEST_THREADS ?= $(shell expr 2 \* `nproc`)
 test:
 	scripts/get-postgres
+	scripts/get-readers
 	$(CARGO) test --locked --no-fail-fast
 
 test-program:
+	scripts/get-readers
 	$(CARGO) test $(locked) --lib --test program
 
 # only=KIND:CALL:NUMBER:FAULT repeats one case, slice=N runs the Nth minute of it, minutes=N as many from there on.

@@ -4,7 +4,8 @@ _pg_standby() {
     local IFS=$'\n' word=${COMP_WORDS[COMP_CWORD]} option='' operands=() i
     local options=(
         -c --copy -d --debug -k --keep-files -l --link -r --max-retries -s --sleep-time -t --trigger-file
-        -w --max-wait-time --no-wait --on-error --require-file --partial --verify --standby-name --log-file --prune -n --dry-run -V --version '-?' --help
+        -w --max-wait-time --no-wait --on-error --require-file --partial --verify --standby-name --log-file --prune
+        -n --dry-run --status -D --pgdata --behind --silent -V --version '-?' --help
     )
 
     # Of the words before: an option that still needs its value, and the operands. Readline splits --option=value into
@@ -13,17 +14,23 @@ _pg_standby() {
         case ${option:+value}${COMP_WORDS[i]} in
             value=) ;;
             value*) option= ;;
-            -[krstw] | --keep-files | --max-retries | --sleep-time | --trigger-file | --max-wait-time | \
-                --on-error | --verify | --require-file | --standby-name | --log-file) option=${COMP_WORDS[i]} ;;
+            =) option=${COMP_WORDS[i - 1]}= ;; # of an option whose value may be left out
+            -[Dkrstw] | --keep-files | --max-retries | --sleep-time | --trigger-file | --max-wait-time | \
+                --pgdata | --behind | --silent | --on-error | --verify | --require-file | --standby-name | \
+                --log-file) option=${COMP_WORDS[i]} ;;
             -*) ;;
             *) operands+=("${COMP_WORDS[i]}") ;;
         esac
     done
-    if [[ $option && $word == '=' ]]; then word=; fi
+    if [[ $word == '=' ]]; then
+        option=${option:-${COMP_WORDS[COMP_CWORD - 1]}=} word=
+    fi
 
     COMPREPLY=()
     case $option in
+        -D | --pgdata) _pg_standby_paths -d "$word" ;;
         -t | --trigger-file | --log-file) _pg_standby_paths -f "$word" ;;
+        --status=) mapfile -t COMPREPLY < <(compgen -W $'text\njson\nplugin\nprometheus' -- "$word") ;;
         --verify) mapfile -t COMPREPLY < <(compgen -W $'records\nheader' -- "$word") ;;
         --on-error) mapfile -t COMPREPLY < <(compgen -W $'hold\npromote' -- "$word") ;;
         ?*) ;;

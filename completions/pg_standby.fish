@@ -17,6 +17,10 @@ complete -c pg_standby -l standby-name -x -d 'Name of this standby, in a shared 
 complete -c pg_standby -l log-file -r -F -d 'Append messages to FILE as well'
 complete -c pg_standby -l prune -d 'Prune the archive, restore nothing'
 complete -c pg_standby -s n -l dry-run -d 'With --prune: print what would be removed'
+complete -c pg_standby -l status -d 'Say how archive and standby are'
+complete -c pg_standby -s D -l pgdata -x -a '(__fish_complete_directories)' -d 'With --status: data directory of the standby'
+complete -c pg_standby -l behind -x -d 'With --status: limits in segments, WARN,CRIT'
+complete -c pg_standby -l silent -x -d 'With --status: limits in seconds, WARN,CRIT'
 complete -c pg_standby -s V -l version -d 'Print the version'
 complete -c pg_standby -s '?' -l help -d 'Print a summary'
 

@@ -1,5 +1,9 @@
-//! The command line to checked [`Options`] or [`Pruning`], or to what is wrong with it. The only user of clap; knows
-//! nothing of the file system.
+//! The command line to checked [`Options`], [`Pruning`] or [`Inquiry`](crate::options::Inquiry), or to what is wrong with
+//! it. The only user of clap; knows nothing of the file system.
+
+mod inquiry;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::{OsStr, OsString};
 use std::ops::RangeInclusive;
@@ -12,7 +16,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::error::UsageError;
-use crate::options::{Command, OnError, Options, Pruning, Verify};
+use crate::options::{Command, Format, OnError, Options, Pruning, Verify};
 use crate::wal::name::WalName;
 
 /// Reads a command line, the program's name first.
@@ -21,6 +25,9 @@ use crate::wal::name::WalName;
 /// The first thing on it that is wrong.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     match command().try_get_matches_from(args) {
+        Ok(matches) if matches.contains_id("status") => {
+            inquiry::check(&matches).map(Command::Status)
+        }
         Ok(matches) if matches.get_flag("prune") => check_pruning(&matches).map(Command::Prune),
         Ok(matches) => check(&matches).map(Command::Restore),
         Err(answer) => match answer.kind() {
@@ -35,7 +42,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
 const USAGE: &str = "\
 pg_standby [OPTION]... ARCHIVELOCATION NEXTWALFILE XLOGFILEPATH
                   [RESTARTWALFILE]
-       pg_standby --prune [-n] [OPTION]... ARCHIVELOCATION RESTARTWALFILE";
+       pg_standby --prune [-n] [OPTION]... ARCHIVELOCATION RESTARTWALFILE
+       pg_standby --status[=FORMAT] [OPTION]... ARCHIVELOCATION";
 
 const RESTORE_OPERANDS: &str = "ARCHIVELOCATION NEXTWALFILE XLOGFILEPATH [RESTARTWALFILE]";
 const PRUNE_OPERANDS: &str = "--prune ARCHIVELOCATION RESTARTWALFILE";
@@ -124,6 +132,14 @@ fn command() -> clap::Command {
             valued("log-file", "FILE").help("Append messages to FILE as well"),
             switch("prune").help("Prune the archive, restore nothing"),
             switch("dry-run").short('n').help("With --prune: print what would be removed"),
+            valued("status", "FORMAT")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("text")
+                .help("What is wrong: text, json, plugin, prometheus"),
+            valued("pgdata", "DATADIR").short('D').help("With --status: the standby's"),
+            valued("behind", "WARN,CRIT").help("With --status: limits in segments"),
+            valued("silent", "WARN,CRIT").help("With --status: limits in seconds"),
             Arg::new("version")
                 .short('V')
                 .long("version")
@@ -144,7 +160,10 @@ fn command() -> clap::Command {
 
 fn check(matches: &ArgMatches) -> Result<Options, UsageError> {
     if matches.get_flag("dry-run") {
-        return Err(UsageError::OnlyWithPrune { option: "-n (--dry-run)" });
+        return Err(UsageError::OnlyWith { option: "-n (--dry-run)", mode: "--prune" });
+    }
+    if let Some(option) = inquiry::first_of_its_own(matches) {
+        return Err(UsageError::OnlyWith { option, mode: "--status" });
     }
     let value = |name: &str| matches.get_one::<OsString>(name);
     let mut operands = matches.get_many::<OsString>("operands").into_iter().flatten();
@@ -195,9 +214,11 @@ fn check(matches: &ArgMatches) -> Result<Options, UsageError> {
 }
 
 fn check_pruning(matches: &ArgMatches) -> Result<Pruning, UsageError> {
-    let is_given = |name: &&&str| matches.value_source(name) == Some(ValueSource::CommandLine);
-    if let Some(option) = ONLY_FOR_A_RESTORE.iter().find(is_given) {
-        return Err(UsageError::NotWithPrune { option });
+    if let Some(option) = ONLY_FOR_A_RESTORE.into_iter().find(|name| is_given(matches, name)) {
+        return Err(UsageError::NotWith { option, mode: "--prune" });
+    }
+    if let Some(option) = inquiry::first_of_its_own(matches) {
+        return Err(UsageError::OnlyWith { option, mode: "--status" });
     }
     let value = |name: &str| matches.get_one::<OsString>(name);
     let mut operands = matches.get_many::<OsString>("operands").into_iter().flatten();
@@ -222,6 +243,10 @@ fn check_pruning(matches: &ArgMatches) -> Result<Pruning, UsageError> {
         log_file: value("log-file").map(PathBuf::from),
         debug: matches.get_flag("debug"),
     })
+}
+
+fn is_given(matches: &ArgMatches, name: &str) -> bool {
+    matches.value_source(name) == Some(ValueSource::CommandLine)
 }
 
 fn whole_number(
@@ -336,45 +361,5 @@ fn in_our_words(answer: &clap::Error) -> UsageError {
         }
         ErrorKind::TooManyValues => UsageError::UnexpectedValue { option },
         _ => UsageError::UnknownOption { option },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::os::unix::ffi::OsStringExt;
-
-    /// Words that mean something here, digits and noise, so that many lines come close to a good one.
-    fn word() -> impl Strategy<Value = OsString> {
-        let options = "--?(copy|debug|keep-files|link|max-retries|sleep-time|trigger-file|max-wait-time|no-wait|\
-                       require-file|on-error|partial|verify|standby-name|log-file|prune|dry-run|version|help)?(=.{0,4})?|-[cdklnrstwV?]{1,3}.{0,2}";
-        let operands =
-            "[0-9A-F]{24}(.partial)?|[0-9A-F]{8}.history|/?[a-z]{0,4}/?|-?[0-9]{0,11}[.]?[0-9]?";
-        prop_oneof![
-            options.prop_map(OsString::from),
-            operands.prop_map(OsString::from),
-            any::<Vec<u8>>().prop_map(OsString::from_vec),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn any_command_line_is_taken_or_refused_for_a_reason(
-            words in proptest::collection::vec(word(), 0..9)
-        ) {
-            match parse([OsString::from("pg_standby")].into_iter().chain(words)) {
-                Ok(Command::Restore(options)) => {
-                    prop_assert!(options.sleep_time >= Duration::from_millis(100));
-                    prop_assert!(options.sleep_time <= Duration::from_secs(60));
-                    prop_assert!(options.destination.file_name().is_some());
-                }
-                Ok(Command::Prune(pruning)) => prop_assert!(!pruning.archive_location.as_os_str().is_empty()),
-                Ok(Command::Print(text)) => prop_assert!(!text.is_empty()),
-                Err(error) => {
-                    prop_assert_eq!(error.to_string().lines().count(), 1);
-                }
-            }
-        }
     }
 }

@@ -19,6 +19,7 @@ const CONTROL_FILE: &str = "global/pg_control";
 const PID_FILE: &str = "postmaster.pid";
 const PROMOTE_FILE: &str = "promote";
 const RECOVERY_FILE: &str = "recovery.conf";
+const RECOVERY_SIGNAL: &str = "recovery.signal";
 const STANDBY_SIGNAL: &str = "standby.signal";
 const VERSION_FILE: &str = "PG_VERSION";
 
@@ -77,6 +78,19 @@ pub fn promote_file() -> Option<&'static Path> {
 pub fn is_in_standby_mode() -> bool {
     let recovery = || setting("standby_mode", &fs::read(RECOVERY_FILE).ok()?);
     Path::new(STANDBY_SIGNAL).exists() || recovery().is_some_and(|value| !is_false(&value))
+}
+
+/// Returns the file that keeps the server in recovery, if it is there: a promotion removes or renames it.
+#[must_use]
+pub fn recovery_file() -> Option<&'static str> {
+    let files = [STANDBY_SIGNAL, RECOVERY_SIGNAL, RECOVERY_FILE];
+    files.into_iter().find(|file| Path::new(file).exists())
+}
+
+/// Returns whether the server, if it runs, does not say that it has reached consistency.
+#[must_use]
+pub fn may_be_inconsistent() -> bool {
+    is_starting(&fs::read(PID_FILE).unwrap_or_default())
 }
 
 /// Where the history file of the timeline that the server follows is.

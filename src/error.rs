@@ -17,6 +17,8 @@ pub enum Error {
     NotPruned(PruneError),
     /// Signals could not be listened for.
     Signals(io::Error),
+    /// What `--status` is to look at is not the data directory of a server, or cannot be read.
+    NoDataDirectory { path: PathBuf, source: io::Error },
 }
 
 /// What is wrong with a command line.
@@ -30,10 +32,10 @@ pub enum UsageError {
     UnexpectedValue { option: String },
     /// A value outside what the option takes.
     InvalidValue { option: &'static str, value: OsString, expected: &'static str },
-    /// An option that only `--prune` has.
-    OnlyWithPrune { option: &'static str },
-    /// An option that `--prune` does not have, by its long name.
-    NotWithPrune { option: &'static str },
+    /// An option that belongs to `--prune` or `--status`, named as `mode`.
+    OnlyWith { option: &'static str, mode: &'static str },
+    /// An option that `--prune` or `--status` does not have, by its long name.
+    NotWith { option: &'static str, mode: &'static str },
     /// Fewer operands than needed.
     MissingOperand { operand: &'static str, expected: &'static str },
     /// More operands than can be meant.
@@ -94,6 +96,9 @@ impl fmt::Display for Error {
             Self::Usage(error) => error.fmt(f),
             Self::NotPruned(error) => error.fmt(f),
             Self::Signals(source) => write!(f, "could not listen for signals: {source}"),
+            Self::NoDataDirectory { path, source } => {
+                write!(f, "not a data directory: could not read {path:?}: {source}")
+            }
         }
     }
 }
@@ -110,11 +115,11 @@ impl fmt::Display for UsageError {
             Self::InvalidValue { option, value, expected } => {
                 write!(f, "invalid value {value:?} for option {option}: expected {expected}")
             }
-            Self::OnlyWithPrune { option } => {
-                write!(f, "option {option} can only be used with --prune")
+            Self::OnlyWith { option, mode } => {
+                write!(f, "option {option} can only be used with {mode}")
             }
-            Self::NotWithPrune { option } => {
-                write!(f, "option --{option} cannot be used with --prune")
+            Self::NotWith { option, mode } => {
+                write!(f, "option --{option} cannot be used with {mode}")
             }
             Self::MissingOperand { operand, expected } => {
                 write!(f, "missing operand {operand}: expected {expected}")

@@ -37,6 +37,7 @@ mod search;
 mod signals;
 mod source;
 mod standby;
+mod status;
 mod system;
 mod timeline;
 mod timestamp;
@@ -53,7 +54,7 @@ use log::{debug, error, info, warn};
 
 use archive::Archive;
 use error::{Error, UsageError};
-use options::{Command, Options, Pruning};
+use options::{Command, Format, Inquiry, Options, Pruning};
 use signals::Signals;
 use standby::Standby;
 
@@ -62,16 +63,20 @@ pub use outcome::Outcome;
 /// One invocation, from the command line (the program's name first) to its outcome.
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
+    let args: Vec<_> = args.into_iter().collect();
+    let is_plugin = args.iter().any(|arg| arg == "--status=plugin");
     let command = cli::parse(args);
     let (debug, log_file) = match &command {
         Ok(Command::Restore(options)) => (options.debug, options.log_file.as_deref()),
         Ok(Command::Prune(pruning)) => (pruning.debug, pruning.log_file.as_deref()),
+        Ok(Command::Status(inquiry)) => (inquiry.debug, None),
         Ok(Command::Print(_)) | Err(_) => (false, None),
     };
     report::start(debug, log_file);
     let result = match command {
         Ok(Command::Restore(options)) => restore(&options),
         Ok(Command::Prune(pruning)) => prune(&pruning),
+        Ok(Command::Status(inquiry)) => tell(&inquiry),
         Ok(Command::Print(text)) => Ok(print(text.as_bytes()).unwrap_or(Outcome::Unusable)),
         Err(error) => Err(Error::Usage(error)),
     };
@@ -79,6 +84,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Outcome {
         error!("{error}");
         if matches!(error, Error::Usage(_)) {
             info!("try \"pg_standby --help\"");
+        }
+        if is_plugin {
+            let _ = print(status::unknown(&error).as_bytes());
+            return Outcome::Unknown;
         }
         Outcome::of_error(&error)
     })
@@ -104,6 +113,19 @@ fn prune(pruning: &Pruning) -> Result<Outcome, Error> {
         text.push(b'\n');
     }
     Ok(print(&text).unwrap_or(Outcome::NotPruned))
+}
+
+fn tell(inquiry: &Inquiry) -> Result<Outcome, Error> {
+    let is_restore = |args| match cli::parse(args) {
+        Ok(Command::Restore(options)) => Some(options),
+        Ok(Command::Prune(_) | Command::Status(_) | Command::Print(_)) | Err(_) => None,
+    };
+    let (answer, severity) = status::find_out(inquiry, &is_restore)?;
+    let unprinted = match inquiry.format {
+        Format::Plugin => Outcome::Unknown,
+        Format::Text | Format::Json | Format::Prometheus => Outcome::Unusable,
+    };
+    Ok(print(&answer).map_or(unprinted, |_| Outcome::of_severity(severity)))
 }
 
 /// `None` where it could not be printed.

@@ -15,6 +15,8 @@ pub enum Command {
     Restore(Options),
     /// Prune the archive, and nothing else.
     Prune(Pruning),
+    /// Say how the standby and its archive are, and change nothing.
+    Status(Inquiry),
     /// Print the usage or the version.
     Print(String),
 }
@@ -97,6 +99,53 @@ pub struct Pruning {
     pub log_file: Option<PathBuf>,
     /// `-d`: log every step.
     pub debug: bool,
+}
+
+/// A run of `--status`.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// ARCHIVELOCATION, the directory to look at.
+    pub archive_location: PathBuf,
+    /// `-D`: the data directory of the standby.
+    pub data_directory: Option<PathBuf>,
+    /// The form of the answer.
+    pub format: Format,
+    /// `-t`: the trigger file of the standby.
+    pub trigger_file: Option<PathBuf>,
+    /// `--require-file`: a file without which the archive counts as unavailable.
+    pub required_file: Option<OsString>,
+    /// `--standby-name`: the name of the standby, in a shared archive.
+    pub standby_name: Option<String>,
+    /// `--verify=records`: read every record of every segment.
+    pub reads_records: bool,
+    /// `--behind`: how many segments the standby may be behind.
+    pub behind: Limits,
+    /// `--silent`: for how many seconds nothing may have come.
+    pub silent: Limits,
+    /// `-d`: log every step.
+    pub debug: bool,
+}
+
+/// The form of an answer to `--status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For a person.
+    Text,
+    /// For a program.
+    Json,
+    /// For Nagios and its kind: one line.
+    Plugin,
+    /// For the textfile collector of `node_exporter`.
+    Prometheus,
+}
+
+/// Above what something is a warning, and above what it is critical.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// A warning above this.
+    pub warning: Option<u64>,
+    /// Critical above this.
+    pub critical: Option<u64>,
 }
 
 impl Options {

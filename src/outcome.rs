@@ -9,6 +9,7 @@ use crate::decision::Ending;
 use crate::error::Error;
 use crate::options::OnError;
 use crate::signals;
+use crate::status::Severity;
 
 /// The end of one invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,12 @@ pub enum Outcome {
     ClassicNoArchive,
     /// The segment is longer than its header says, and `--on-error=promote` is given: status 3, as in the C program.
     ClassicTooLong,
+    /// `--status` found something to watch: status 1, as monitoring plug-ins have it.
+    Warning,
+    /// `--status` found something to act upon: status 2, as monitoring plug-ins have it.
+    Critical,
+    /// `--status=plugin` could not find out: status 3, as monitoring plug-ins have it.
+    Unknown,
     /// Death by SIGTERM: the server ends without promoting.
     Terminated,
     /// Death by SIGINT: the server stops at once.
@@ -61,11 +68,21 @@ impl Outcome {
         }
     }
 
+    /// Returns the outcome of `--status` that found something so bad, or nothing.
+    #[must_use]
+    pub fn of_severity(severity: Severity) -> Self {
+        match severity {
+            Severity::Fine => Self::Done,
+            Severity::Warning => Self::Warning,
+            Severity::Critical => Self::Critical,
+        }
+    }
+
     /// Returns the outcome of an invocation that failed before it could restore, or was not to restore.
     #[must_use]
     pub fn of_error(error: &Error) -> Self {
         match error {
-            Error::Usage(_) => Self::Unusable,
+            Error::Usage(_) | Error::NoDataDirectory { .. } => Self::Unusable,
             Error::Signals(_) => Self::NotRestored,
             Error::NotPruned(_) => Self::NotPruned,
         }
@@ -76,9 +93,9 @@ impl Termination for Outcome {
     fn report(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Done => 0,
-            Self::NotAvailable | Self::NotPruned => 1,
-            Self::ClassicNoArchive => 2,
-            Self::ClassicTooLong => 3,
+            Self::NotAvailable | Self::NotPruned | Self::Warning => 1,
+            Self::ClassicNoArchive | Self::Critical => 2,
+            Self::ClassicTooLong | Self::Unknown => 3,
             Self::NotRestored => 201,
             Self::Unusable => 202,
             Self::Terminated => signals::die_by_sigterm(),

@@ -5,10 +5,11 @@
 //! Nor can anything hold it up: see [`stderr`].
 
 mod log_file;
+mod progress;
 mod stderr;
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::panic;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use log::{Level, LevelFilter, info, warn};
 
 use log_file::LogFile;
 use stderr::Stderr;
+
+pub use progress::Progress;
 
 /// Sends messages to standard error, and to `log_file` where there is one, one line each: warnings, errors and the line of
 /// a failover, with `debug` every step. `RUST_LOG` may name another level (`error`, `warn`, `info`, `debug`, `trace`, `off`).
@@ -90,6 +93,13 @@ pub fn print(text: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text)?;
     stdout.flush()
+}
+
+/// Returns whether standard output is a terminal whose user has not refused colours.
+#[must_use]
+pub fn has_colours() -> bool {
+    let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !is_refused
 }
 
 /// A condition that may last: reported when it begins, when it changes, at most once a minute between, and when it ends.

@@ -155,6 +155,9 @@ fn recovery_ends_only_because_somebody_asked() {
         let Situation { request, mode, finding, .. } = case.situation;
         let promotes = match Outcome::of_ending(ending, mode.on_error) {
             Outcome::NotAvailable | Outcome::ClassicNoArchive | Outcome::ClassicTooLong => true,
+            Outcome::Warning | Outcome::Critical | Outcome::Unknown => {
+                panic!("{ending:?} is no answer to --status")
+            }
             Outcome::Done
             | Outcome::NotPruned
             | Outcome::NotRestored

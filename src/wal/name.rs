@@ -22,7 +22,7 @@ impl Position {
 }
 
 /// The name of a segment: timeline and position, 24 hexadecimal digits in upper case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SegmentName {
     /// The timeline, characters 1 to 8.
     pub timeline: u32,
@@ -172,14 +172,23 @@ impl Numbering {
     /// The position `count` segments earlier; `None` where WAL began later than that.
     #[must_use]
     pub fn before(self, position: Position, count: u64) -> Option<Position> {
+        self.position(self.count_to(position)?.checked_sub(count)?)
+    }
+
+    /// How many segments precede a position; `None` where no number is large enough.
+    #[must_use]
+    pub fn count_to(self, position: Position) -> Option<u64> {
+        let whole = u64::from(position.log).checked_mul(self.segments_per_log())?;
+        whole.checked_add(u64::from(position.segment))
+    }
+
+    /// The position that so many segments precede; `None` where no name has it.
+    #[must_use]
+    pub fn position(self, count: u64) -> Option<Position> {
         let per_log = self.segments_per_log();
-        let number = u64::from(position.log)
-            .checked_mul(per_log)?
-            .checked_add(u64::from(position.segment))?
-            .checked_sub(count)?;
         Some(Position {
-            log: u32::try_from(number.checked_div(per_log)?).ok()?,
-            segment: u32::try_from(number.checked_rem(per_log)?).ok()?,
+            log: u32::try_from(count.checked_div(per_log)?).ok()?,
+            segment: u32::try_from(count.checked_rem(per_log)?).ok()?,
         })
     }
 }

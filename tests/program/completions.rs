@@ -107,6 +107,10 @@ fn bash_offers_values_directories_files_and_what_is_in_the_archive() {
     assert_eq!(bash(&["--on-error", ""]), set(["hold", "promote"]));
     assert_eq!(bash(&["--on-error", "="]), set(["hold", "promote"]));
     assert_eq!(bash(&["--on-error", "=", "p"]), set(["promote"]));
+    assert_eq!(bash(&["--status", "="]), set(["text", "json", "plugin", "prometheus"]));
+    assert_eq!(bash(&["--status", "=", "pr"]), set(["prometheus"]));
+    assert_eq!(bash(&["--status", "=", "text", "my"]), set(["my archive"]));
+    assert_eq!(bash(&["-D", "my"]), set(["my archive"]));
     assert_eq!(bash(&["-k", ""]), set([]));
     assert_eq!(bash(&["-t", "my"]), set(["my archive", "my trigger"]));
     assert_eq!(bash(&["my"]), set(["my archive"]));

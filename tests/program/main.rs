@@ -1,7 +1,7 @@
 //! The program as its caller sees it, without a server: command lines, files, signals, time, exit statuses.
 //!
-//! `cargo test --test program` needs a C compiler, bash, and nothing else; as root it mounts file systems of its own, a
-//! btrfs among them where there is `mkfs.btrfs`. `tests/machine/mod.rs` explains how the test types relate.
+//! `cargo test --test program` needs a C compiler, bash, and what `scripts/get-readers` brings; as root it mounts file
+//! systems of its own, a btrfs among them where there is `mkfs.btrfs`. `tests/machine/mod.rs` explains how the test types relate.
 //! `PG_STANDBY_UNDER_TEST=/path` names another `pg_standby` to test.
 
 #![allow(
@@ -62,6 +62,10 @@ mod waking;
 mod pruning;
 /// Several standbys on one archive, and what each has registered there.
 mod sharing;
+
+// What is told.
+/// What `--status` says of a standby and its archive.
+mod status;
 
 // What goes wrong.
 /// Full disks, limits, closed outputs, file systems that cannot do everything, a panic.

@@ -22,7 +22,7 @@ const COPYRIGHT: &str =
 const WATCH: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/debian/watch"));
 const OUTCOME: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/outcome.rs"));
 
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "NAME",
     "SYNOPSIS",
     "DESCRIPTION",
@@ -32,6 +32,7 @@ const SECTIONS: [&str; 14] = [
     "ENVIRONMENT",
     "FILES",
     "EXAMPLES",
+    "MONITORING",
     "DIAGNOSTICS",
     "NOTES",
     "REPORTING BUGS",

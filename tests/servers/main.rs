@@ -57,6 +57,8 @@ mod quick_start;
 mod shipping;
 /// Standby mode with nothing but an archive: following, and every way to promote.
 mod standby_mode;
+/// What `--status` says of a standby while something is wrong.
+mod status;
 /// The scripts of examples/2warm, without a server.
 mod two_warm;
 

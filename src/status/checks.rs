@@ -1,0 +1,327 @@
+//! How are the segments in the archive? Their lengths and headers, and on demand their records. Reading the first page of
+//! a hundred thousand segments would take minutes on a disk, so of many only some are opened, and how many is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::decompress::Reader;
+use crate::file_system::is_absence;
+use crate::report::Progress;
+use crate::wal::flaw::Flaw;
+use crate::wal::header::{HEADER_SIZE, Header};
+use crate::wal::name::{Numbering, Position, SegmentName};
+use crate::wal::records::{Carry, End, Segment, Stop};
+
+use super::scan::{Form, Found, open_unnoticed};
+use super::words;
+
+/// So many segments are opened for their header at most.
+const MOST_HEADERS: usize = 1000;
+
+/// A file that looks unfinished and is younger than this is on its way.
+const ARRIVAL: Duration = Duration::from_secs(60);
+
+/// What became of checking.
+#[derive(Default)]
+pub struct Checks {
+    /// Segments that a server would not get, by position.
+    pub not_ready: Vec<NotReady>,
+    /// Segments whose header was read.
+    pub headers: usize,
+    /// Segments whose records were read.
+    pub records: usize,
+    /// How the newest segment's cluster numbers segments.
+    pub numbering: Option<Numbering>,
+    /// The cluster of the newest segment.
+    pub system_identifier: Option<u64>,
+}
+
+/// A segment that a server would not get.
+pub struct NotReady {
+    /// The segment.
+    pub name: SegmentName,
+    /// Why.
+    pub why: Why,
+    /// When the file was written to last.
+    pub modified: SystemTime,
+}
+
+/// What is wrong with a segment.
+pub enum Why {
+    /// A directory, a FIFO, a socket, a device, or a symbolic link that leads nowhere.
+    NotRegular,
+    /// It cannot be read.
+    Unreadable(String),
+    /// It is not what its name promises.
+    Flaw(Flaw),
+    /// A server would take a place in it for the end of WAL.
+    Stop(Stop),
+}
+
+impl NotReady {
+    /// Returns whether it looks as if it were being written at the moment.
+    #[must_use]
+    pub fn is_arriving(&self, now: SystemTime) -> bool {
+        let is_young = now.duration_since(self.modified).unwrap_or_default() < ARRIVAL;
+        is_young && matches!(self.why, Why::Flaw(flaw) if flaw.is_passing())
+    }
+}
+
+impl Why {
+    /// Every label that there is.
+    pub const LABELS: [&str; 8] = [
+        "not_regular",
+        "unreadable",
+        "header",
+        "lsn",
+        "timeline",
+        "system_identifier",
+        "length",
+        "records",
+    ];
+
+    /// One word for it, which stays the same.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NotRegular => "not_regular",
+            Self::Unreadable(_) => "unreadable",
+            Self::Stop(_) => "records",
+            Self::Flaw(flaw) => match flaw {
+                Flaw::NoHeader { .. }
+                | Flaw::Magic { .. }
+                | Flaw::ShortHeader { .. }
+                | Flaw::SegmentSize { .. }
+                | Flaw::BlockSize { .. } => "header",
+                Flaw::Lsn { .. } => "lsn",
+                Flaw::Timeline { .. } => "timeline",
+                Flaw::SystemIdentifier { .. } => "system_identifier",
+                Flaw::TooShort { .. } | Flaw::TooLong { .. } => "length",
+            },
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRegular => write!(f, "not a regular file"),
+            Self::Unreadable(reason) => write!(f, "could not be read: {reason}"),
+            Self::Flaw(flaw) => flaw.fmt(f),
+            Self::Stop(Stop { at, why, .. }) => {
+                write!(f, "the server could read it only up to {at}, where {why}")
+            }
+        }
+    }
+}
+
+/// What is to be checked.
+pub struct Task<'a> {
+    /// The archive.
+    pub location: &'a Path,
+    /// The segments in it as they are, by position.
+    pub segments: Vec<&'a Found>,
+    /// The cluster that they must be of; where it is not known, that of the newest one.
+    pub system_identifier: Option<u64>,
+    /// What the standby asks for: what follows matters most.
+    pub asked: Option<Position>,
+    /// Read every record as well.
+    pub reads_records: bool,
+}
+
+impl Task<'_> {
+    /// Checks them.
+    #[must_use]
+    pub fn run(self, progress: &mut Progress) -> Checks {
+        let mut checks = Checks::default();
+        let mut expected = self.system_identifier;
+        let chosen =
+            if self.reads_records { (0..self.segments.len()).collect() } else { self.choose() };
+        // The newest first: it says what is expected of the others.
+        for index in chosen.iter().rev() {
+            let Some(found) = self.segments.get(*index) else { continue };
+            let path = self.location.join(found.file_name());
+            let Some(read) = read_header(&path, found, expected) else { continue };
+            checks.headers = checks.headers.saturating_add(1);
+            progress.show(&format_args!("headers read: {} of {}", checks.headers, chosen.len()));
+            match read {
+                Ok(header) => {
+                    expected = expected.or(Some(header.system_identifier));
+                    checks.numbering = checks.numbering.or(Some(header.numbering));
+                    checks.system_identifier =
+                        checks.system_identifier.or(Some(header.system_identifier));
+                }
+                Err(why) => {
+                    if let Why::Flaw(Flaw::SystemIdentifier { found, .. }) = why {
+                        checks.system_identifier = checks.system_identifier.or(Some(found));
+                    }
+                    checks.add(found, why);
+                }
+            }
+        }
+        self.compare_lengths(&chosen, &mut checks);
+        if self.reads_records {
+            self.read_records(&mut checks, progress);
+        }
+        checks.not_ready.sort_by_key(|it| (it.name.position, it.name.timeline));
+        checks
+    }
+
+    /// All of them, if they are few; else those that the standby will ask for next, and others evenly over all.
+    fn choose(&self) -> BTreeSet<usize> {
+        let count = self.segments.len();
+        if count <= MOST_HEADERS {
+            return (0..count).collect();
+        }
+        let half = MOST_HEADERS / 2;
+        let asked = self.asked.unwrap_or(Position::ZERO);
+        let next = self.segments.partition_point(|it| it.name.position < asked);
+        let stride = count.div_ceil(half);
+        let last = count.saturating_sub(1);
+        (next..next.saturating_add(half).min(count))
+            .chain((0..count).step_by(stride))
+            .chain([last])
+            .collect()
+    }
+
+    /// Of what was not opened the length is known.
+    fn compare_lengths(&self, opened: &BTreeSet<usize>, checks: &mut Checks) {
+        let Some(numbering) = checks.numbering else { return };
+        let expected = u64::from(numbering.segment_size);
+        for (_, found) in self.segments.iter().enumerate().filter(|(it, _)| !opened.contains(it)) {
+            if found.is_compressed() {
+                continue;
+            }
+            let flaw = match found.length {
+                Some(found) if found < expected => Flaw::TooShort { found, expected },
+                Some(found) if found > expected => Flaw::TooLong { found, expected },
+                Some(_) => continue,
+                None => {
+                    checks.add(found, Why::NotRegular);
+                    continue;
+                }
+            };
+            checks.add(found, Why::Flaw(flaw));
+        }
+    }
+
+    fn read_records(&self, checks: &mut Checks, progress: &mut Progress) {
+        let bad: BTreeSet<_> = checks.not_ready.iter().map(|it| it.name).collect();
+        let good: Vec<_> = self.segments.iter().filter(|it| !bad.contains(&it.name)).collect();
+        let total: u64 = good.iter().filter_map(|it| it.length).sum();
+        let (started, mut done) = (Instant::now(), 0_u64);
+        // What the segment before says of each timeline's next one.
+        let mut carries: BTreeMap<u32, Carry> = BTreeMap::new();
+        for found in good {
+            let carry = carries.remove(&found.name.timeline);
+            let path = self.location.join(found.file_name());
+            match read_records(&path, found, carry.as_ref()) {
+                Ok(Some((end, carry))) => {
+                    checks.records = checks.records.saturating_add(1);
+                    carries.extend(carry.map(|carry| (found.name.timeline, carry)));
+                    if let End::Stops(stop) = end {
+                        checks.add(found, Why::Stop(stop));
+                    }
+                }
+                Ok(None) => {}
+                Err(reason) => checks.add(found, Why::Unreadable(reason)),
+            }
+            done = done.saturating_add(found.length.unwrap_or_default());
+            progress.show(&rate(done, total, started.elapsed()));
+        }
+    }
+}
+
+impl Checks {
+    fn add(&mut self, found: &Found, why: Why) {
+        self.not_ready.push(NotReady { name: found.name, why, modified: found.modified });
+    }
+}
+
+/// How far reading has come, how fast it is, and how long it will take.
+fn rate(done: u64, total: u64, elapsed: Duration) -> String {
+    let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+    let per_second = done.saturating_mul(1000).checked_div(milliseconds).unwrap_or_default();
+    let left = total.saturating_sub(done).checked_div(per_second.max(1)).unwrap_or_default();
+    format!(
+        "reading records: {} of {}, {} a second, {} left",
+        words::size(done),
+        words::size(total),
+        words::size(per_second),
+        words::time(Duration::from_secs(left))
+    )
+}
+
+/// Reads the header of a segment and checks it; `None` where the file has gone.
+fn read_header(path: &Path, found: &Found, expected: Option<u64>) -> Option<Result<Header, Why>> {
+    let (file, length) = match open(path)? {
+        Ok(opened) => opened,
+        Err(why) => return Some(Err(why)),
+    };
+    let mut page = [0; HEADER_SIZE];
+    let (filled, result) = Reader::new(&file, found.is_compressed()).fill(&mut page);
+    Some(result.map_err(|trouble| Why::Unreadable(io::Error::from(trouble).to_string())).and_then(
+        |()| {
+            let header =
+                Header::parse(page.get(..filled).unwrap_or_default()).map_err(Why::Flaw)?;
+            // That of a compressed one is known only when all of it has been decompressed.
+            let promised = u64::from(header.numbering.segment_size);
+            let length = if found.is_compressed() { promised } else { length };
+            header.check(found.name, length, expected).map_err(Why::Flaw)?;
+            Ok(header)
+        },
+    ))
+}
+
+fn open(path: &Path) -> Option<Result<(Rc<File>, u64), Why>> {
+    Some(match open_unnoticed(path).map_err(io::Error::from) {
+        Ok(Some((file, metadata))) => Ok((Rc::new(file), metadata.len())),
+        Ok(None) => Err(Why::NotRegular),
+        Err(error) if is_absence(&error) => {
+            // A symbolic link that leads nowhere is not gone.
+            std::fs::symlink_metadata(path).ok()?;
+            Err(Why::NotRegular)
+        }
+        Err(error) => Err(Why::Unreadable(error.to_string())),
+    })
+}
+
+/// Reads the records of a segment, if their layout is known and the file has not gone.
+fn read_records(
+    path: &Path,
+    found: &Found,
+    carry: Option<&Carry>,
+) -> Result<Option<(End, Option<Carry>)>, String> {
+    let Some(Ok((file, _))) = open(path) else { return Ok(None) };
+    // Not mapped: whoever copies into the archive may shorten it.
+    let mut reader = Reader::new(&file, found.is_compressed());
+    let mut bytes = vec![0; HEADER_SIZE];
+    let mut read_on = |bytes: &mut [u8]| {
+        let (filled, result) = reader.fill(bytes);
+        result.map(|()| filled).map_err(|trouble| io::Error::from(trouble).to_string())
+    };
+    read_on(&mut bytes)?;
+    let Ok(header) = Header::parse(&bytes) else { return Ok(None) };
+    bytes.resize(header.numbering.segment_size as usize, 0);
+    let filled = read_on(bytes.get_mut(HEADER_SIZE..).unwrap_or_default())?;
+    bytes.truncate(filled.saturating_add(HEADER_SIZE));
+    // What follows a compressed segment, or its checksum, is read as well.
+    if read_on(&mut [0])? > 0 {
+        return Err("longer than a segment".to_owned());
+    }
+    let segment = Segment::new(&bytes, &header, found.name.timeline);
+    Ok(segment.map(|segment| segment.check(carry)).map(|verdict| (verdict.end, verdict.carry)))
+}
+
+impl Found {
+    /// Returns whether it has to be decompressed.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.form == Form::Compressed
+    }
+}

@@ -1,0 +1,87 @@
+//! What is wrong with the standby itself, and with its trigger file.
+
+use std::fs;
+use std::path::Path;
+
+use super::super::standby::{Standby, Trigger};
+use super::{Finder, Kind};
+use crate::promotion;
+
+impl Finder<'_> {
+    pub(super) fn look_at_standby(&mut self, standby: &Standby) {
+        if standby.recovery_file.is_none() {
+            self.critical(
+                Kind::Primary,
+                "the server is not in recovery: it has been promoted, or is no standby".to_owned(),
+                "if nobody asked for that, make sure that only one primary is running",
+            );
+        } else if standby.pid.is_none() {
+            self.critical(
+                Kind::Stopped,
+                "the standby does not run".to_owned(),
+                "its log says why; start it, and it resumes where it left off",
+            );
+        }
+        if let Err(failure) = &standby.system_identifier {
+            let remedy = "run this as the server's user";
+            self.warn(Kind::Unknown, failure.clone(), remedy);
+        }
+        if let Some(call) = &standby.calls.call {
+            let reads = &call.options.archive_location;
+            let path = standby.data_directory.join(reads);
+            if !is_same(&path, &self.status.location) {
+                self.warn(
+                    Kind::Elsewhere,
+                    format!("the standby waits for files in another archive, {reads:?}"),
+                    "name that archive instead of this one",
+                );
+            }
+        }
+    }
+
+    pub(super) fn look_at_trigger(&mut self, standby: &Standby) {
+        let may_promote = standby.recovery_file.is_some();
+        if standby.is_to_promote && may_promote {
+            self.warn(
+                Kind::Trigger,
+                "pg_ctl promote or pg_promote() has asked for failover".to_owned(),
+                "recovery ends before the first segment that is not ready",
+            );
+        }
+        let Some((path, trigger)) = &standby.trigger else { return };
+        if standby.is_in_standby_mode && !promotion::is_known() {
+            self.warn(
+                Kind::Trigger,
+                "-t does not work in the standby mode of PostgreSQL 9.0".to_owned(),
+                "use the trigger_file of its recovery.conf",
+            );
+        }
+        match trigger {
+            Trigger::None => {}
+            Trigger::Request { word, owner } => {
+                let remedy = match (standby.pid, may_promote) {
+                    (Some(_), true) => {
+                        "recovery will end; that is as it was asked for, or remove the file"
+                    }
+                    (None, true) => "remove it, or the standby promotes once it is started",
+                    (_, false) => "remove it, or the next standby that is given it promotes",
+                };
+                let what = format!("trigger file {path:?} of {owner} asks for failover ({word})");
+                self.warn(Kind::Trigger, what, remedy);
+            }
+            Trigger::Ignored(why) => self.warn(
+                Kind::Trigger,
+                format!("trigger file {path:?} is ignored: {why}"),
+                "write \"smart\" or \"fast\" into it, or remove it",
+            ),
+        }
+    }
+}
+
+/// Returns whether two paths lead to the same directory, as far as that can be told.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (fs::canonicalize(one), fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => true,
+    }
+}
