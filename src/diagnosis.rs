@@ -52,6 +52,7 @@ pub enum Trouble {
 pub struct Diagnosis<'a> {
     options: &'a Options,
     archive: &'a Archive<'a>,
+    longest_wait: Option<Duration>,
     due_at: Option<Instant>,
     /// When it may be listed before that, if it has changed, and what its time of change was.
     early: Option<(Instant, SystemTime)>,
@@ -78,20 +79,26 @@ struct Listing {
 }
 
 impl<'a> Diagnosis<'a> {
-    /// Looks for the first time when the wait that began at `started` has lasted for one sleep time, or is over.
+    /// Looks for the first time when the wait that began at `started` has lasted for one sleep time, or is over: it takes
+    /// no longer than `longest_wait`.
     #[must_use]
-    pub fn new(options: &'a Options, archive: &'a Archive<'a>, started: Instant) -> Self {
-        let limit = options.max_wait_time.unwrap_or(INTERVAL);
+    pub fn new(
+        options: &'a Options,
+        archive: &'a Archive<'a>,
+        started: Instant,
+        longest_wait: Option<Duration>,
+    ) -> Self {
+        let limit = longest_wait.unwrap_or(INTERVAL);
         let is_silent = limit < INTERVAL
             && data_directory::is_in_standby_mode()
             && !ends_a_minute(SystemTime::now(), limit);
         let due_at = started.checked_add(options.sleep_time.min(limit)).filter(|_| !is_silent);
-        Self { options, archive, due_at, early: None, found: None }
+        Self { options, archive, longest_wait, due_at, early: None, found: None }
     }
 
     /// Forgets everything, as the segment is not simply absent any more.
     pub fn reset(&mut self) {
-        *self = Self::new(self.options, self.archive, Instant::now());
+        *self = Self::new(self.options, self.archive, Instant::now(), self.longest_wait);
     }
 
     /// Returns what keeps `segment` from coming, if anything does, as of the last minute.

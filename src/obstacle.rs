@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 
 use crate::archive::{Archive, Unavailable};
-use crate::decision::Finding;
+use crate::decision::{Ending, Finding};
 use crate::diagnosis::Diagnosis;
 use crate::error::Failure;
 use crate::options::Options;
@@ -129,8 +129,13 @@ pub struct Reporter<'a> {
 impl<'a> Reporter<'a> {
     /// Nothing has been said since the wait began.
     #[must_use]
-    pub fn new(options: &'a Options, archive: &'a Archive<'a>, started: Instant) -> Self {
-        let diagnosis = Diagnosis::new(options, archive, started);
+    pub fn new(
+        options: &'a Options,
+        archive: &'a Archive<'a>,
+        started: Instant,
+        longest_wait: Option<Duration>,
+    ) -> Self {
+        let diagnosis = Diagnosis::new(options, archive, started, longest_wait);
         let condition = Condition::default;
         Self { options, condition: condition(), diagnosis, trouble: condition() }
     }
@@ -202,6 +207,13 @@ impl<'a> Reporter<'a> {
         } else {
             let message = format_args!("nothing is in the way of {segment} any more");
             self.trouble.clear(&message);
+        }
+    }
+
+    /// Reports what keeps an absent file from coming, where the wait for it ends without an answer.
+    pub fn close(&mut self, ending: Ending, obstacle: &Obstacle) {
+        if let (Ending::WaitedEnough | Ending::Reread, Obstacle::Absent) = (ending, obstacle) {
+            self.report(obstacle);
         }
     }
 

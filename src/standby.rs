@@ -51,13 +51,14 @@ impl<'a> Standby<'a> {
         let search = Search::new(options, archive, is_in_standby_mode);
         let failover = Failover::new(signals, options.trigger_file.as_deref());
         let files = search.files().chain(failover.files());
+        let clocks = Clocks::new(started, options, is_in_standby_mode && search.server_has_it());
         Self {
             options,
             caller: Caller::new(signals),
             archive,
             mode: Mode::of(options, is_in_standby_mode),
-            clocks: Clocks::new(started, options, is_in_standby_mode && search.server_has_it()),
-            reporter: Reporter::new(options, archive, started),
+            reporter: Reporter::new(options, archive, started, clocks.longest_wait()),
+            clocks,
             presence: Presence::new(options, archive),
             failover,
             search,
@@ -115,11 +116,7 @@ impl<'a> Standby<'a> {
     fn restore(&mut self, source: &Source, extent: Extent) -> Result<Finding, Obstacle> {
         match restore::restore(source, self.options, extent, || self.is_withdrawn())? {
             Restored::Withdrawn => return Ok(Finding::Withdrawn),
-            Restored::NotYet(wanting) => {
-                self.search.remember(source, wanting);
-                // There may be another form of it.
-                return Ok(Finding::Unknown);
-            }
+            Restored::NotYet(wanting) => return Ok(self.search.remember(source, wanting)),
             Restored::Whole => {}
             Restored::Part(stop) => ending::warn_of_early_end(&source.path, stop),
         }
@@ -148,9 +145,7 @@ impl<'a> Standby<'a> {
     }
 
     fn end(mut self, ending: Ending, turn: Turn) -> Outcome {
-        if let (Ending::WaitedEnough, Some(absent @ Obstacle::Absent)) = (ending, &turn.obstacle) {
-            self.reporter.report(absent);
-        }
+        turn.obstacle.iter().for_each(|obstacle| self.reporter.close(ending, obstacle));
         let Self { options, archive, failover, .. } = self;
         let Turn { request, source, obstacle, .. } = turn;
         let (failed_copies, server) = (self.clocks.failed_copies(), self.caller.pid());

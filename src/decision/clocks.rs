@@ -56,6 +56,13 @@ impl Clocks {
         }
     }
 
+    /// How long an idle wait may take, where that is limited.
+    #[must_use]
+    pub fn longest_wait(&self) -> Option<Duration> {
+        let reread = self.server_has_it.then_some(super::REREAD);
+        self.max_wait_time.into_iter().chain(reread).min()
+    }
+
     /// How many copies have failed.
     #[must_use]
     pub fn failed_copies(&self) -> u32 {

@@ -249,3 +249,19 @@ fn a_diagnosis_survives_noise_in_the_archive() {
     let running = asks(&site).starts().until_it_says("is there only as");
     wait_until("it goes on", || running.stderr().lines().count() == 1);
 }
+
+#[test]
+fn a_hole_behind_what_the_server_has_is_said_though_each_call_is_short() {
+    let site = Site::new();
+    site.write("PG_VERSION", "18\n");
+    site.write("standby.signal", "");
+    let segment = Segment::named(FIRST).with_records(10).bytes();
+    site.write(&format!("pg_wal/{FIRST}"), &segment);
+    site.put(&format!("{FIRST}.partial"), &segment[..Segment::record(10)]);
+    site.put_segment(&after(FIRST, 1));
+    // The call in which a minute of the clock ends speaks for the others.
+    let asks = || site.asks(&["--partial", "-s", "0.1"], FIRST).with_fault("minute");
+    wait_until("the later segment is no news", || {
+        asks().ends().with_status(1).stderr.matches("is missing in").count() == 1
+    });
+}

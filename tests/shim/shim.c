@@ -3,6 +3,7 @@
  * Loaded with LD_PRELOAD; the variable FAULT says which:
  *
  *   clock      clock_gettime fails, which makes the standard library panic
+ *   minute     the time of day is always in the last second of a minute
  *   tmpfile    the file system has no nameless files
  *   kernel     the kernel copies nothing (copy_file_range fails)
  *   child      any attempt to start another process ends this one with SIGKILL
@@ -118,7 +119,10 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 {
 	if (fault("clock"))
 		return fail(EINVAL);
-	return (int) syscall(SYS_clock_gettime, clock, time);
+	int result = (int) syscall(SYS_clock_gettime, clock, time);
+	if (clock == CLOCK_REALTIME && fault("minute"))
+		time->tv_sec += 59 - time->tv_sec % 60;
+	return result;
 }
 
 int open64(const char *path, int flags, ...)
