@@ -164,7 +164,7 @@ fn without_chance(text: &str, standby: &Standby) -> String {
     let mut text = text.replace(&path, "/data");
     text = text.replace(&standby.site.path().display().to_string(), "/data");
     text = text.replace(&pid(&standby.postmaster), "4711").replace(&pid(&standby.waiting), "4712");
-    text.replace(env!("CARGO_PKG_VERSION"), "0.1.0")
+    text.replace(env!("CARGO_PKG_VERSION"), "0.9.0")
 }
 
 /// Replaces what follows each of the words, up to one of the ends.
@@ -288,7 +288,7 @@ fn the_metrics_have_their_names_and_units() {
             "pg_standby_segments_not_ready{reason=\"records\"} 0",
             "pg_standby_registration_age_seconds{standby=\"dr1\"} ...",
             "pg_standby_registration_age_seconds{standby=\"dr2\"} ...",
-            "pg_standby_info{version=\"0.1.0\"} 1",
+            "pg_standby_info{version=\"0.9.0\"} 1",
         ]
     );
     let page = standby.asks(&["--status=prometheus"]).with_status(2);
