@@ -123,7 +123,7 @@ trait Frame {
 }
 
 macro_rules! frame {
-    ($feature:literal, $decoder:ty) => {
+    ($feature:literal, $decoder:ty, $end:ident) => {
         #[cfg(feature = $feature)]
         impl Frame for $decoder {
             fn read(&mut self, plain: &mut [u8]) -> io::Result<usize> {
@@ -135,15 +135,15 @@ macro_rules! frame {
             }
 
             fn end(self: Box<Self>) -> Input {
-                self.into_inner()
+                (*self).$end()
             }
         }
     };
 }
 
-frame!("gzip", GzDecoder<Input>);
-frame!("lz4", FrameDecoder<Input>);
-frame!("zstd", ZstdDecoder<'static, Input>);
+frame!("gzip", GzDecoder<Input>, into_inner);
+frame!("lz4", FrameDecoder<Input>, into_inner);
+frame!("zstd", ZstdDecoder<'static, Input>, finish);
 
 impl Decoder {
     /// Nothing has been read.

@@ -205,7 +205,7 @@ impl<'a> Reporter<'a> {
         if let Some(trouble) = self.diagnosis.trouble(segment) {
             self.trouble.report(trouble.kind(), Duration::ZERO, trouble);
         } else {
-            let message = format_args!("nothing is in the way of {segment} any more");
+            let message = format!("nothing is in the way of {segment} any more");
             self.trouble.clear(&message);
         }
     }
@@ -219,7 +219,7 @@ impl<'a> Reporter<'a> {
 
     /// Reports that the file is ready now, if it was reported as not ready.
     pub fn clear(&mut self, path: &Path) {
-        let message = format_args!("{path:?} is ready now");
+        let message = format!("{path:?} is ready now");
         self.condition.clear(&message);
         self.trouble.clear(&message);
     }
