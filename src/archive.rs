@@ -52,39 +52,35 @@ impl<'a> Archive<'a> {
     }
 
     /// Looks for one file: as it is first, then for its compressed forms, each when the one before was not good enough.
-    /// Nothing at all means that the archive answers, and does not have it; an error, that nothing is known.
+    /// Nothing at all means that the archive answers, and does not have it; an error, that nothing is known of that form.
     pub fn look(&self, name: WalName) -> impl Iterator<Item = Result<Found, Unavailable>> {
         let plain = move || (name.to_string(), false);
         let mut forms = once(plain()).chain(name.compressed().map(|name| (name, true)));
         // The answer counts only if the archive was mounted all the while.
         let mut unmounted = self.lacks_required_file();
         let (mut is_there, mut is_over) = (false, false);
-        let mut next = move || {
+        from_fn(move || {
+            if is_over {
+                return None;
+            }
             if let Some(unavailable) = unmounted.take() {
-                return Err(unavailable);
+                is_over = true;
+                return Some(Err(unavailable));
             }
             for form in forms.by_ref() {
-                if let Some(found) = self.open(form)? {
+                let found = self.open(form).transpose();
+                if found.is_some() {
                     is_there = true;
-                    return Ok(Some(found));
+                    return found;
                 }
             }
+            is_over = true;
             if is_there {
-                return Ok(None);
+                return None;
             }
-            is_there = true;
             // Between two of these looks somebody may have decompressed it in place.
-            match self.open(plain())? {
-                None => {
-                    self.unanswered().or_else(|| self.lacks_required_file()).map_or(Ok(None), Err)
-                }
-                found => Ok(found),
-            }
-        };
-        from_fn(move || {
-            let found = if is_over { Ok(None) } else { next() };
-            is_over = !matches!(found, Ok(Some(_)));
-            found.transpose()
+            let absent = || self.unanswered().or_else(|| self.lacks_required_file()).map(Err);
+            self.open(plain()).transpose().or_else(absent)
         })
     }
 

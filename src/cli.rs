@@ -7,7 +7,7 @@ mod tests;
 
 use std::ffi::{OsStr, OsString};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
 use clap::builder::ValueParser;
@@ -176,6 +176,11 @@ fn check(matches: &ArgMatches) -> Result<Options, UsageError> {
     let Some(requested) = WalName::parse(name) else {
         return Err(UsageError::NotWalFile { name: name.clone() });
     };
+    let log_file = value("log-file").map(PathBuf::from);
+    if log_file.as_deref().is_some_and(|file| is_same(file, &destination)) {
+        let (option, expected) = ("--log-file", "a file other than XLOGFILEPATH");
+        return Err(UsageError::InvalidValue { option, value: destination.into(), expected });
+    }
     if destination.file_name().is_none() {
         return Err(UsageError::NoDestination { path: destination });
     }
@@ -200,7 +205,7 @@ fn check(matches: &ArgMatches) -> Result<Options, UsageError> {
         standby_name: standby_name(value("standby-name"))?,
         partial,
         verify: verify(value("verify"))?,
-        log_file: value("log-file").map(PathBuf::from),
+        log_file,
         debug: matches.get_flag("debug"),
     };
     if options.standby_name.is_some()
@@ -290,6 +295,11 @@ fn seconds(
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .map(Some)
         .ok_or_else(|| UsageError::InvalidValue { option, value: value.clone(), expected })
+}
+
+/// Returns whether the two are one path, as far as they tell by themselves.
+fn is_same(one: &Path, other: &Path) -> bool {
+    absolute(one).is_ok_and(|one| absolute(other).is_ok_and(|other| one == other))
 }
 
 fn required_file(value: Option<&OsString>) -> Result<Option<OsString>, UsageError> {

@@ -2,15 +2,16 @@
 //! Outside a data directory every question has the answer "not known".
 
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::str;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use crate::error::Failure;
-use crate::file_system::{is_absence, names_in};
+use crate::file_system::{is_absence, names_in, read_regular};
 use crate::wal::name::WalName;
 
 const ARCHIVE_STATUS: &str = "archive_status";
@@ -32,17 +33,13 @@ pub const WAL_DIRECTORIES: [&str; 2] = ["pg_wal", "pg_xlog"];
 /// # Errors
 /// The file exists and cannot be read.
 pub fn system_identifier() -> Result<Option<u64>, Failure> {
-    let mut bytes = [0; 8];
-    let read = fs::File::open(CONTROL_FILE).and_then(|mut file| file.read_exact(&mut bytes));
+    let too_short = || io::Error::new(ErrorKind::InvalidData, "file is too short");
+    let read = read_regular(CONTROL_FILE)
+        .and_then(|content| content.first_chunk().copied().ok_or_else(too_short));
     match read {
-        Ok(()) => Ok(Some(u64::from_ne_bytes(bytes))),
+        Ok(bytes) => Ok(Some(u64::from_ne_bytes(bytes))),
         Err(error) if is_absence(&error) => Ok(None),
-        Err(error) => {
-            let is_cut_short = error.kind() == ErrorKind::UnexpectedEof;
-            let too_short = || io::Error::new(ErrorKind::InvalidData, "file is too short");
-            let source = if is_cut_short { too_short() } else { error };
-            Err(Failure::Read { path: PathBuf::from(CONTROL_FILE), source })
-        }
+        Err(source) => Err(Failure::Read { path: PathBuf::from(CONTROL_FILE), source }),
     }
 }
 
@@ -76,7 +73,7 @@ pub fn promote_file() -> Option<&'static Path> {
 /// `recovery.conf` before.
 #[must_use]
 pub fn is_in_standby_mode() -> bool {
-    let recovery = || setting("standby_mode", &fs::read(RECOVERY_FILE).ok()?);
+    let recovery = || setting("standby_mode", &read_regular(RECOVERY_FILE).ok()?);
     Path::new(STANDBY_SIGNAL).exists() || recovery().is_some_and(|value| !is_false(&value))
 }
 
@@ -90,7 +87,7 @@ pub fn recovery_file() -> Option<&'static str> {
 /// Returns whether the server, if it runs, does not say that it has reached consistency.
 #[must_use]
 pub fn may_be_inconsistent() -> bool {
-    is_starting(&fs::read(PID_FILE).unwrap_or_default())
+    is_starting(&read_regular(PID_FILE).unwrap_or_default())
 }
 
 /// Where the history file of the timeline that the server follows is.
@@ -110,7 +107,7 @@ pub enum HistoryPlace {
 pub fn history_place() -> HistoryPlace {
     let is_old = version().is_some_and(|version| version < (9, 3));
     let target =
-        || setting("recovery_target_timeline", &fs::read(RECOVERY_FILE).unwrap_or_default());
+        || setting("recovery_target_timeline", &read_regular(RECOVERY_FILE).unwrap_or_default());
     match is_old {
         false => HistoryPlace::WalDirectory,
         true if target().as_deref() == Some("latest") => HistoryPlace::Archive,
@@ -122,7 +119,7 @@ pub fn history_place() -> HistoryPlace {
 #[must_use]
 pub fn follows_timelines() -> bool {
     let target =
-        || setting("recovery_target_timeline", &fs::read(RECOVERY_FILE).unwrap_or_default());
+        || setting("recovery_target_timeline", &read_regular(RECOVERY_FILE).unwrap_or_default());
     let is_old = version().is_some_and(|version| version < (12, 0));
     is_in_standby_mode() && (!is_old || target().as_deref() == Some("latest"))
 }
@@ -139,7 +136,7 @@ pub fn is_inconsistent(wal_directory: &Path) -> bool {
     };
     let is_before_end = |version| {
         if version >= (10, 0) {
-            fs::read(PID_FILE).is_ok_and(|file| is_starting(&file))
+            read_regular(PID_FILE).is_ok_and(|file| is_starting(&file))
         } else {
             !has_segments()
         }
@@ -150,7 +147,7 @@ pub fn is_inconsistent(wal_directory: &Path) -> bool {
 /// The server's version, as far as its data directory tells: major and minor up to 9.6, major and 0 from 10 on.
 #[must_use]
 pub fn version() -> Option<(u32, u32)> {
-    parse_version(&fs::read_to_string(VERSION_FILE).ok()?)
+    parse_version(str::from_utf8(&read_regular(VERSION_FILE).ok()?).ok()?)
 }
 
 fn parse_version(file: &str) -> Option<(u32, u32)> {
@@ -164,12 +161,12 @@ fn parse_version(file: &str) -> Option<(u32, u32)> {
 pub fn will_prefetch() -> bool {
     let is_off = [configuration_file(), PathBuf::from("postgresql.auto.conf")]
         .iter()
-        .filter_map(|file| setting("recovery_prefetch", &fs::read(file).ok()?))
+        .filter_map(|file| setting("recovery_prefetch", &read_regular(file).ok()?))
         .next_back()
         .is_some_and(|value| is_false(&value));
     version().is_some_and(|version| version >= (15, 0))
         && !is_in_standby_mode()
-        && is_starting(&fs::read(PID_FILE).unwrap_or_default())
+        && is_starting(&read_regular(PID_FILE).unwrap_or_default())
         && !is_off
 }
 
@@ -181,7 +178,7 @@ impl Postmaster {
     /// The one that `postmaster.pid` names, if there is such a file.
     #[must_use]
     pub fn here() -> Option<Self> {
-        parse_pid(&fs::read(PID_FILE).ok()?).map(Self)
+        parse_pid(&read_regular(PID_FILE).ok()?).map(Self)
     }
 
     /// Returns whether it no longer runs, or another one has taken its place.
@@ -199,7 +196,7 @@ impl Postmaster {
 
 /// `postgresql.conf`, or what the server's command line names instead: distributions keep it elsewhere.
 fn configuration_file() -> PathBuf {
-    let command_line = fs::read("postmaster.opts").unwrap_or_default();
+    let command_line = read_regular("postmaster.opts").unwrap_or_default();
     named_configuration_file(&command_line).unwrap_or_else(|| PathBuf::from("postgresql.conf"))
 }
 

@@ -29,6 +29,9 @@ const LONGEST_START: usize = 18;
 #[cfg(feature = "zstd")]
 const WINDOW_LOG: u32 = 23;
 
+/// Frames in a row that hold nothing: nobody writes more, and while they are passed over nobody hears a signal.
+const MOST_EMPTY: u32 = 1024;
+
 /// Why there are no more plain bytes.
 #[derive(Debug)]
 pub enum Trouble {
@@ -107,6 +110,8 @@ pub struct Decoder {
     format: Option<Format>,
     /// Plain bytes that have been read.
     plain: u64,
+    /// Frames since then that hold nothing.
+    empty: u32,
 }
 
 enum State {
@@ -149,7 +154,12 @@ impl Decoder {
     /// Nothing has been read.
     #[must_use]
     pub fn new(file: &Rc<File>) -> Self {
-        Self { state: State::Between(Input::new(Rc::clone(file))), format: None, plain: 0 }
+        Self {
+            state: State::Between(Input::new(Rc::clone(file))),
+            format: None,
+            plain: 0,
+            empty: 0,
+        }
     }
 
     /// Reads some plain bytes; 0 where there are no more.
@@ -174,6 +184,7 @@ impl Decoder {
                     match result {
                         Ok(count) if count > 0 => {
                             self.plain = self.plain.saturating_add(count as u64);
+                            self.empty = 0;
                             self.state = State::Within(frame);
                             return Ok(count);
                         }
@@ -181,7 +192,13 @@ impl Decoder {
                         _ if input.is_at_end => {
                             return Err(Fault::CutShort { found: input.position() }.into());
                         }
-                        Ok(_) => self.state = State::Between(frame.end()),
+                        Ok(_) if self.empty >= MOST_EMPTY => {
+                            return Err(self.damaged(&io::ErrorKind::InvalidData.into()));
+                        }
+                        Ok(_) => {
+                            self.empty = self.empty.saturating_add(1);
+                            self.state = State::Between(frame.end());
+                        }
                         Err(error) => return Err(self.damaged(&error)),
                     }
                 }

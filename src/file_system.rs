@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -14,6 +14,9 @@ use nix::fcntl::OFlag;
 use nix::libc::ENXIO;
 
 use crate::system;
+
+/// Bytes of a configuration file or the like that are read.
+pub const LARGEST: u64 = 1 << 20;
 
 /// Returns whether `error` says that there is no such file, or no such directory on the way to it.
 #[must_use]
@@ -40,6 +43,18 @@ pub fn open_regular(
     };
     let metadata = file.metadata().map_err(Trouble::Opened)?;
     Ok(metadata.is_file().then_some((file, metadata)))
+}
+
+/// Reads a file that must be a regular one, without blocking, and no more of it than [`LARGEST`].
+///
+/// # Errors
+/// It cannot be opened or read, or is not a regular file.
+pub fn read_regular(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let opened = open_regular(path.as_ref(), OpenOptions::new().read(true), OFlag::empty())?;
+    let (file, _) = opened.ok_or_else(not_regular)?;
+    let mut content = Vec::new();
+    file.take(LARGEST).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// When opening a file went wrong. Only what happens before it is open can mean that it is absent.

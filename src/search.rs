@@ -71,17 +71,17 @@ impl<'a> Search<'a> {
         }
         let mut in_the_way = None;
         for found in self.archive.look(self.options.requested) {
-            let found = found.map_err(|unavailable| {
+            let judged = found.map_err(Obstacle::Unavailable).and_then(|found| self.judge(found));
+            let obstacle = match judged {
                 // A location that was there before has gone away, and may come back.
-                let no_such_location = unavailable.no_such_location && is_first;
-                Obstacle::Unavailable(Unavailable { no_such_location, ..unavailable })
-            })?;
-            match self.judge(found) {
-                Err(obstacle @ (Obstacle::Rejected(_) | Obstacle::EndsEarly(_))) => {
-                    in_the_way = Some(worth_more(in_the_way, obstacle));
-                }
+                Err(Obstacle::Unavailable(it)) => Obstacle::Unavailable(Unavailable {
+                    no_such_location: it.no_such_location && is_first,
+                    ..it
+                }),
+                Err(obstacle @ (Obstacle::Rejected(_) | Obstacle::EndsEarly(_))) => obstacle,
                 result => return result,
-            }
+            };
+            in_the_way = Some(worth_more(in_the_way, obstacle));
         }
         if let Some(obstacle) = in_the_way {
             return Err(obstacle);
@@ -253,16 +253,21 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Of what two forms of a file have in the way, what says more: the one that may become good soon, or is good up to a record.
+/// Of what two forms of a file have in the way, what says more.
 fn worth_more(first: Option<Obstacle>, second: Obstacle) -> Obstacle {
-    match (first, &second) {
-        (Some(Obstacle::Rejected(rejected)), Obstacle::EndsEarly(_))
-            if !rejected.reason.is_unfinished() =>
-        {
-            second
-        }
-        (Some(first), _) => first,
-        (None, _) => second,
+    match first {
+        Some(first) if worth(&first) >= worth(&second) => first,
+        _ => second,
+    }
+}
+
+/// The more, the sooner it may become good, or the more of it is good.
+fn worth(obstacle: &Obstacle) -> u8 {
+    match obstacle {
+        Obstacle::Rejected(rejected) if rejected.reason.is_unfinished() => 3,
+        Obstacle::EndsEarly(_) => 2,
+        Obstacle::Unavailable(_) => 1,
+        _ => 0,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use flate2::Compression;
@@ -568,5 +569,32 @@ fn a_form_that_this_build_lacks_is_named() {
         let running = site.asks(&["-s", "0.1"], SEGMENT).starts().until_it_says(&words);
         site.put_segment(SEGMENT);
         running.ends().with_status(0);
+    }
+}
+
+#[test]
+fn a_link_without_a_target_does_not_hide_a_good_form() {
+    for (broken, good) in [("", ".gz"), (".gz", ".zst")] {
+        for target in ["nowhere".to_owned(), format!("{SEGMENT}{broken}")] {
+            let site = Site::new();
+            symlink(&target, site.archive().join(format!("{SEGMENT}{broken}"))).unwrap();
+            let bytes = Segment::named(SEGMENT).bytes();
+            let packed = if good == ".gz" { gzip(&bytes) } else { zstd(&bytes) };
+            site.put(&format!("{SEGMENT}{good}"), packed);
+            site.write("trigger", "smart");
+            site.asks(&["-s", "0.1"], SEGMENT).with_trigger().ends().with_status(0);
+            assert!(site.restored() == Some(bytes), "it differs");
+        }
+    }
+}
+
+#[test]
+fn frames_that_hold_nothing_are_passed_over_but_not_for_ever() {
+    let bytes = Segment::named(SEGMENT).bytes();
+    for (count, status) in [(100, 0), (200_000, 201)] {
+        let site = Site::new();
+        let packed = [gzip(&[]).repeat(count), gzip(&bytes)].concat();
+        site.put(&format!("{SEGMENT}.gz"), packed);
+        site.asks(&["--no-wait"], SEGMENT).ends().with_status(status);
     }
 }

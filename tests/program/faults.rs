@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
+use nix::sys::stat::Mode;
+use nix::unistd::{geteuid, mkfifo};
 
 use crate::site::{SEGMENT, Site, shim_that_is_loaded, wait_until};
 use crate::wal::{Segment, after};
@@ -87,7 +88,7 @@ fn a_reader_of_standard_error_that_has_gone_changes_nothing() {
     let site = Site::new();
     let bytes = site.put_segment(SEGMENT);
     let asking = site.asks(&["-d"], SEGMENT).after("exec 2>pipe.fifo; rm pipe.fifo");
-    nix::unistd::mkfifo(&site.path().join("pipe.fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    mkfifo(&site.path().join("pipe.fifo"), Mode::S_IRWXU).unwrap();
     let running = asking.starts();
     drop(fs::File::open(site.path().join("pipe.fifo")).unwrap());
     running.ends().with_status(0);
@@ -284,4 +285,22 @@ fn what_standard_error_did_not_take_is_counted() {
     assert!(said.starts_with("pg_standby: warning: "), "{said}");
     assert!(said.contains("messages that could not be written: "), "{said}");
     assert!(said.contains("debug: restored"), "{said}");
+}
+
+#[test]
+fn a_fifo_in_the_place_of_a_file_of_the_data_directory_holds_nothing_up() {
+    for name in
+        ["PG_VERSION", "postmaster.pid", "recovery.conf", "postgresql.conf", "postmaster.opts"]
+    {
+        let site = Site::new();
+        mkfifo(&site.path().join(name), Mode::S_IRWXU).unwrap();
+        site.put_segment(SEGMENT);
+        site.asks(&[], SEGMENT).ends().with_status(0);
+    }
+    let site = Site::new();
+    site.write("global/here", "");
+    mkfifo(&site.path().join("global/pg_control"), Mode::S_IRWXU).unwrap();
+    site.put_segment(SEGMENT);
+    let ended = site.asks(&["-r", "0"], SEGMENT).ends().with_status(201);
+    ended.saying("pg_control\": not a regular file");
 }
