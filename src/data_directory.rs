@@ -118,10 +118,13 @@ pub fn history_place() -> HistoryPlace {
 /// Returns whether the server goes on to a later timeline by itself: in standby mode, where up to 11 it must be told to.
 #[must_use]
 pub fn follows_timelines() -> bool {
-    let target =
-        || setting("recovery_target_timeline", &read_regular(RECOVERY_FILE).unwrap_or_default());
     let is_old = version().is_some_and(|version| version < (12, 0));
-    is_in_standby_mode() && (!is_old || target().as_deref() == Some("latest"))
+    let target = if is_old {
+        setting("recovery_target_timeline", &read_regular(RECOVERY_FILE).unwrap_or_default())
+    } else {
+        configured("recovery_target_timeline").or_else(|| Some("latest".to_owned()))
+    };
+    is_in_standby_mode() && target.as_deref() == Some("latest")
 }
 
 /// Returns whether recovery has not reached a consistent state yet, as far as files tell. A server has `backup_label` until
@@ -159,11 +162,7 @@ fn parse_version(file: &str) -> Option<(u32, u32)> {
 /// on, outside standby mode, unless `recovery_prefetch` is off.
 #[must_use]
 pub fn will_prefetch() -> bool {
-    let is_off = [configuration_file(), PathBuf::from("postgresql.auto.conf")]
-        .iter()
-        .filter_map(|file| setting("recovery_prefetch", &read_regular(file).ok()?))
-        .next_back()
-        .is_some_and(|value| is_false(&value));
+    let is_off = configured("recovery_prefetch").is_some_and(|value| is_false(&value));
     version().is_some_and(|version| version >= (15, 0))
         && !is_in_standby_mode()
         && is_starting(&read_regular(PID_FILE).unwrap_or_default())
@@ -204,6 +203,13 @@ fn named_configuration_file(command_line: &[u8]) -> Option<PathBuf> {
     let command_line = std::str::from_utf8(command_line).ok()?;
     let (_, value) = command_line.split_once("config_file=")?;
     value.split('"').next().map(PathBuf::from)
+}
+
+/// The value that the server's own configuration files give to the parameter called `wanted`, in lower case; others may be
+/// included in them.
+fn configured(wanted: &str) -> Option<String> {
+    let files = [configuration_file(), PathBuf::from("postgresql.auto.conf")];
+    files.iter().filter_map(|file| setting(wanted, &read_regular(file).ok()?)).next_back()
 }
 
 /// The last value that a configuration file gives to the parameter called `wanted`, in lower case.

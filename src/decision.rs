@@ -324,7 +324,10 @@ impl Situation<'_> {
     fn reread_at(&self) -> Option<Instant> {
         let time = match self.finding {
             Finding::LeftBehind => Duration::ZERO,
-            Finding::Absent | Finding::Superseded | Finding::Partial { .. } => REREAD,
+            Finding::Absent
+            | Finding::Superseded
+            | Finding::Partial { .. }
+            | Finding::EndsEarly { .. } => REREAD,
             _ => REREAD_IN_TROUBLE,
         };
         let is_passed_by = matches!(self.finding, Finding::Superseded | Finding::LeftBehind);

@@ -96,6 +96,12 @@ impl<'a> Diagnosis<'a> {
         Self { options, archive, longest_wait, due_at, early: None, found: None }
     }
 
+    /// Returns whether this call speaks, which of those that follow each other every second only one a minute does.
+    #[must_use]
+    pub fn speaks(&self) -> bool {
+        self.due_at.is_some()
+    }
+
     /// Forgets everything, as the segment is not simply absent any more.
     pub fn reset(&mut self) {
         *self = Self::new(self.options, self.archive, Instant::now(), self.longest_wait);

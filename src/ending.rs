@@ -9,7 +9,7 @@ use crate::archive::Archive;
 use crate::data_directory;
 use crate::decision::Ending;
 use crate::failover::{Failover, Request, Requester};
-use crate::obstacle::{Obstacle, Received};
+use crate::obstacle::{EarlyEnd, Obstacle, Received};
 use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::partial::Partial;
@@ -66,6 +66,7 @@ impl Closing<'_> {
         match (ending, &self.obstacle) {
             (Ending::Restored, Some(Obstacle::Partial(received))) if request.is_some() => {
                 announce_partial_end(received);
+                self.ask_with_part(received, request.as_ref());
             }
             (
                 Ending::NoArchive | Ending::NotRestored | Ending::NotYet | Ending::TooLong,
@@ -90,6 +91,9 @@ impl Closing<'_> {
     /// Ends a run during which somebody asked for failover.
     fn end_recovery(&self, ending: Ending, segment: SegmentName, request: &Request) {
         let by = request.requester();
+        // Whoever has left the mark has asked as well.
+        let is_over =
+            matches!(request, Request::SmartBefore(..)) && data_directory::is_in_standby_mode();
         match ending {
             Ending::Fast => {
                 if *by == Requester::Signal(FailoverSignal::Int) {
@@ -98,6 +102,9 @@ impl Closing<'_> {
                 by.leave_mark(segment);
                 info!("fast failover requested by {by}: recovery ends before {segment}");
                 self.promote(by);
+            }
+            Ending::Smart { .. } if is_over => {
+                debug!("{segment} is not there, and the server has been asked to promote");
             }
             Ending::Smart { leave_mark } => {
                 if leave_mark || data_directory::is_in_standby_mode() {
@@ -109,9 +116,27 @@ impl Closing<'_> {
             }
             Ending::Refused => info!(
                 "{segment} is refused: {by} has the mark of an earlier failover; \
-                 remove that file if no failover is wanted"
+                 remove that file if no failover is wanted, or else run pg_ctl promote"
             ),
             _ => self.end_unasked(ending),
+        }
+    }
+
+    /// Asks a server in standby mode to promote along with the last part of a segment: while that grows, the server would
+    /// be given more and more of it instead. What follows that segment is refused.
+    fn ask_with_part(&self, received: &Received, request: Option<&Request>) {
+        let (Some(Request::Smart(by @ Requester::TriggerFile(..))), Some(partial)) =
+            (request, &received.partial)
+        else {
+            return;
+        };
+        let WalName::Segment(segment) = self.options.requested else { return };
+        let next = partial.header.numbering.after(segment.position);
+        if let Some(position) = next.filter(|_| data_directory::is_in_standby_mode()) {
+            let next = SegmentName { position, ..segment };
+            by.leave_mark(next);
+            info!("smart failover requested by {by}: recovery ends before {next}");
+            self.promote(by);
         }
     }
 
@@ -139,6 +164,10 @@ impl Closing<'_> {
             }
             Some(Obstacle::Abandoned(abandoned)) => {
                 warn!("{abandoned}");
+                return;
+            }
+            Some(Obstacle::EndsEarly(EarlyEnd { path, stop, .. })) => {
+                warn_of_early_end(path, *stop);
                 return;
             }
             _ => {}

@@ -25,7 +25,8 @@ use crate::wal::records::Stop;
 pub enum Obstacle {
     /// The archive does not have it.
     Absent,
-    /// The archive does not have it, but has a later timeline that branched off from its own.
+    /// The archive has a later timeline that branched off from its own, and does not have it, or only with what was written
+    /// behind the branch.
     Superseded(Branch),
     /// The archive does not have it, and the server follows a later timeline, so that it can do without.
     LeftBehind,
@@ -74,6 +75,10 @@ pub struct EarlyEnd {
     pub settled_at: Instant,
     /// The archive holds no later segment of its timeline, as far as that was asked for.
     pub is_last: bool,
+    /// The server is to fail over, and has its good part already.
+    pub is_replayed: bool,
+    /// The record begins in the segment before, which may be the one that is damaged.
+    pub begins_before: bool,
 }
 
 impl Obstacle {
@@ -81,7 +86,7 @@ impl Obstacle {
     #[must_use]
     pub fn finding(&self) -> Finding {
         match self {
-            Self::Absent => Finding::Absent,
+            Self::Absent | Self::EndsEarly(EarlyEnd { is_replayed: true, .. }) => Finding::Absent,
             Self::LeftBehind | Self::Abandoned(_) => Finding::LeftBehind,
             Self::Superseded(_) | Self::Branched { .. } => Finding::Superseded,
             Self::Partial(Received { due_at, .. }) => Finding::Partial { due_at: *due_at },
@@ -124,6 +129,8 @@ pub struct Reporter<'a> {
     diagnosis: Diagnosis<'a>,
     /// What the diagnosis has found.
     trouble: Condition,
+    /// Of calls that follow each other, this one speaks for all.
+    speaks: bool,
 }
 
 impl<'a> Reporter<'a> {
@@ -137,7 +144,8 @@ impl<'a> Reporter<'a> {
     ) -> Self {
         let diagnosis = Diagnosis::new(options, archive, started, longest_wait);
         let condition = Condition::default;
-        Self { options, condition: condition(), diagnosis, trouble: condition() }
+        let speaks = diagnosis.speaks();
+        Self { options, condition: condition(), diagnosis, trouble: condition(), speaks }
     }
 
     /// Reports `obstacle`, if that is news.
@@ -167,11 +175,8 @@ impl<'a> Reporter<'a> {
                 self.condition.report(&what, grace, &message);
             }
             Obstacle::EndsEarly(early) => {
-                let what = early.to_string();
-                let message = format!(
-                    "{what}; send it again from the primary's archive, or fail over to replay up to there"
-                );
-                self.condition.report(&what, self.options.sleep_time, &message);
+                let grace = self.options.sleep_time;
+                self.condition.report(&early.to_string(), grace, &early.with_advice());
             }
             Obstacle::Branched { .. } => {
                 let message = format!("{obstacle}; waiting for the whole segment");
@@ -212,8 +217,12 @@ impl<'a> Reporter<'a> {
 
     /// Reports what keeps an absent file from coming, where the wait for it ends without an answer.
     pub fn close(&mut self, ending: Ending, obstacle: &Obstacle) {
-        if let (Ending::WaitedEnough | Ending::Reread, Obstacle::Absent) = (ending, obstacle) {
-            self.report(obstacle);
+        match (ending, obstacle) {
+            (Ending::WaitedEnough | Ending::Reread, Obstacle::Absent) => self.report(obstacle),
+            (Ending::Reread, Obstacle::EndsEarly(early)) if self.speaks => {
+                self.condition.report("", Duration::ZERO, &early.with_advice());
+            }
+            _ => {}
         }
     }
 
@@ -230,7 +239,7 @@ impl fmt::Display for Obstacle {
         match self {
             Self::Absent => write!(f, "it is not there"),
             Self::Superseded(Branch { timeline, left_at }) => {
-                write!(f, "it is not there, and timeline {timeline} branched off at {left_at}")
+                write!(f, "timeline {timeline} branched off at {left_at}")
             }
             Self::LeftBehind => write!(f, "the server follows a later timeline"),
             Self::Impossible => write!(f, "its timeline began after it"),
@@ -245,6 +254,17 @@ impl fmt::Display for Obstacle {
             Self::Unavailable(unavailable) => unavailable.fmt(f),
             Self::Failed(failure) => failure.fmt(f),
         }
+    }
+}
+
+impl EarlyEnd {
+    fn with_advice(&self) -> String {
+        let advice = if self.begins_before {
+            "that record begins in the segment before: send both again, then restart the standby"
+        } else {
+            "send it again from the primary's archive, or fail over to replay up to there"
+        };
+        format!("{self}; {advice}")
     }
 }
 

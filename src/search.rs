@@ -71,7 +71,8 @@ impl<'a> Search<'a> {
         }
         let mut in_the_way = None;
         for found in self.archive.look(self.options.requested) {
-            let judged = found.map_err(Obstacle::Unavailable).and_then(|found| self.judge(found));
+            let judged =
+                found.map_err(Obstacle::Unavailable).and_then(|found| self.judge(found, request));
             let obstacle = match judged {
                 // A location that was there before has gone away, and may come back.
                 Err(Obstacle::Unavailable(it)) => Obstacle::Unavailable(Unavailable {
@@ -96,7 +97,7 @@ impl<'a> Search<'a> {
     }
 
     /// Decides whether one form of the file may be handed over.
-    fn judge(&mut self, found: Found) -> Result<Source, Obstacle> {
+    fn judge(&mut self, found: Found, request: Option<&Request>) -> Result<Source, Obstacle> {
         let path = found.path.clone();
         let unavailable = |source| Unavailable { path, source, no_such_location: false };
         let judged = self.judge.judge(&self.options.requested, found);
@@ -104,8 +105,11 @@ impl<'a> Search<'a> {
             .map_err(|error| Obstacle::Unavailable(unavailable(error)))?
             .map_err(Obstacle::Rejected)?;
         self.find_abandoned(source.numbering())?;
+        if request.is_none() {
+            self.find_branch(source.numbering())?;
+        }
         match source.stop {
-            Some(stop) => Err(self.ends_early(&source, stop)),
+            Some(stop) => Err(self.ends_early(&source, stop, request)),
             None => Ok(source),
         }
     }
@@ -191,15 +195,37 @@ impl<'a> Search<'a> {
         Ok(goes_further.then_some(Received { due_at, partial: Some(partial) }))
     }
 
-    fn ends_early(&self, source: &Source, stop: Stop) -> Obstacle {
+    fn ends_early(&self, source: &Source, stop: Stop, request: Option<&Request>) -> Obstacle {
         let is_followed_by_none = || match self.options.requested {
             WalName::Segment(segment) => self.archive.count_after(segment).is_ok_and(|n| n == 0),
             WalName::History(_) | WalName::BackupHistory(..) | WalName::Partial(_) => false,
         };
         // Only a single look needs to know; for others the directory may be large.
         let is_last = self.options.no_wait && is_followed_by_none();
+        // A server in standby mode would ask for its good part again and again.
+        let is_replayed =
+            self.is_in_standby_mode && request.is_some() && self.has_good_part(source, stop);
+        let begins_before = source.header.is_some_and(|header| stop.at < header.lsn);
         let (path, settled_at) = (source.path.clone(), source.settled_at);
-        Obstacle::EndsEarly(EarlyEnd { path, stop, settled_at, is_last })
+        Obstacle::EndsEarly(EarlyEnd {
+            path,
+            stop,
+            settled_at,
+            is_last,
+            is_replayed,
+            begins_before,
+        })
+    }
+
+    /// Returns whether the server's own file goes as far as the good part of `source`.
+    fn has_good_part(&self, source: &Source, stop: Stop) -> bool {
+        let (WalName::Segment(segment), Some(header)) = (self.options.requested, &source.header)
+        else {
+            return false;
+        };
+        let wal_directory = directory_of(&self.options.destination);
+        partial::end_in(wal_directory, segment, header)
+            .is_some_and(|end| end >= header.lsn.plus(stop.valid))
     }
 
     /// When a file that is open for writing will be trusted, if it does not change.
@@ -241,6 +267,20 @@ impl<'a> Search<'a> {
         }
         let branch = timeline::branch_before(Lsn::MAX, timeline, self.archive, &mut self.judge);
         Ok(branch.map(Obstacle::Superseded))
+    }
+
+    /// A segment that goes on behind the branch of a later timeline is not for a server that can follow that one: it may
+    /// hold what an old primary wrote. The server looks for later timelines once it is asked back.
+    fn find_branch(&mut self, numbering: Option<Numbering>) -> Result<(), Obstacle> {
+        let (WalName::Segment(SegmentName { timeline, position }), Some(numbering), true) =
+            (self.options.requested, numbering, self.is_in_standby_mode)
+        else {
+            return Ok(());
+        };
+        let end = numbering.end(position).filter(|_| data_directory::follows_timelines());
+        let branch = end
+            .and_then(|end| timeline::branch_before(end, timeline, self.archive, &mut self.judge));
+        branch.map_or(Ok(()), |branch| Err(Obstacle::Superseded(branch)))
     }
 
     fn is_impossible(&mut self) -> bool {

@@ -175,6 +175,12 @@ impl Numbering {
         self.position(self.count_to(position)?.checked_sub(count)?)
     }
 
+    /// The position of the next segment; `None` where no name has it.
+    #[must_use]
+    pub fn after(self, position: Position) -> Option<Position> {
+        self.position(self.count_to(position)?.checked_add(1)?)
+    }
+
     /// How many segments precede a position; `None` where no number is large enough.
     #[must_use]
     pub fn count_to(self, position: Position) -> Option<u64> {

@@ -295,3 +295,48 @@ fn a_server_that_cannot_be_asked_to_promote_is_left_with_advice() {
     ended.saying("create the trigger_file of its recovery.conf");
     assert!(!postmaster.was_signalled() && !site.path().join("promote").exists());
 }
+
+#[test]
+fn in_standby_mode_the_last_part_comes_with_the_request_to_promote() {
+    let site = in_standby_mode();
+    let mut postmaster = Postmaster::of(&site);
+    site.put(&partial_name(), torn(10));
+    site.write("trigger", "smart");
+    let ended = site.asks(&["--partial"], SEGMENT).with_trigger().ends().with_status(0);
+    ended.saying("smart failover requested by trigger file");
+    wait_until("the signal", || postmaster.was_signalled());
+    let mark = format!("smart before {}\n", after(SEGMENT, 1));
+    assert_eq!(fs::read_to_string(site.trigger()).unwrap(), mark);
+    // More of it may come, and nobody is asked again.
+    fs::remove_file(site.path().join("promote")).unwrap();
+    let mut other = Postmaster::of(&site);
+    site.write(OWN, received(10));
+    site.put(&partial_name(), torn(12));
+    site.asks(&["--partial"], SEGMENT).with_trigger().ends().with_status(0);
+    site.write(OWN, received(12));
+    site.asks(&["--partial"], SEGMENT).with_trigger().ends().with_status(1);
+    site.asks(&["--partial"], &after(SEGMENT, 1)).with_trigger().ends().with_status(1);
+    assert!(!site.path().join("promote").exists() && !other.was_signalled());
+}
+
+#[test]
+fn in_standby_mode_the_good_part_of_a_damaged_segment_is_handed_over_once() {
+    let damaged = || {
+        let mut bytes = Segment::named(SEGMENT).with_records(20).bytes();
+        bytes[Segment::record(10) + 30] ^= 1;
+        bytes
+    };
+    let site = in_standby_mode();
+    site.put(SEGMENT, damaged());
+    site.write("trigger", "smart");
+    let asks = || site.asks(&["-s", "0.1"], SEGMENT).with_trigger();
+    asks().ends().with_status(0).saying("recovery ends at");
+    site.write(OWN, damaged());
+    fs::remove_file(site.destination()).unwrap();
+    asks().ends().with_status(1).saying("smart failover requested by");
+    // Whoever has promoted the server by itself gets back to it.
+    let site = in_standby_mode();
+    site.put(SEGMENT, damaged());
+    site.write(OWN, damaged());
+    site.asks(&["-s", "60"], SEGMENT).ends().with_status(1);
+}

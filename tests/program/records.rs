@@ -277,7 +277,8 @@ fn a_smart_failover_gives_what_ends_early_a_whole_sleep_time() {
     });
     site.write("trigger", "smart");
     site.asks(&["-s", "1"], SEGMENT).with_trigger().ends().with_status(0);
-    assert!(written.elapsed() >= Duration::from_secs(1), "{:?}", written.elapsed());
+    // The kernel's own times are a few milliseconds old.
+    assert!(written.elapsed() >= Duration::from_millis(980), "{:?}", written.elapsed());
 }
 
 #[test]

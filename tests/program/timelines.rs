@@ -149,9 +149,22 @@ fn in_standby_mode_a_later_timeline_in_the_archive_ends_the_wait_after_a_moment(
         gone_on.asks(&["-s", "60", "-w", "50"], name).ends().with_status(1).in_silence();
         assert_eq!(gone_on.restored(), None);
     }
-    // What is there is restored first, and a timeline of another line is none to go on with.
+    // What is there is restored first if it ends before the branch: what an old primary may have written is not.
     site.put_segment(SEGMENT);
-    site.asks(&["-s", "60"], SEGMENT).ends().with_status(0);
+    site.asks(&["-s", "60"], SEGMENT).ends().with_status(1).in_silence();
+    for (content, setting) in
+        [("1\t0/600000\tnone\n", ""), (history, "recovery_target_timeline = '1'\n")]
+    {
+        site.put("00000002.history", content);
+        site.write("PG_VERSION", "18\n");
+        site.write("postgresql.conf", setting);
+        site.asks(&["-s", "60"], SEGMENT).ends().with_status(0);
+        fs::remove_file(site.destination()).unwrap();
+    }
+    site.write("postgresql.conf", "");
+    // A failover takes what there is. A timeline of another line is none to go on with.
+    site.write("trigger", "smart");
+    site.asks(&["-s", "60"], SEGMENT).with_trigger().ends().with_status(0);
     site.put("00000002.history", "7\t0/500028\tno recovery target specified\n");
     let still_waits = |site: &Site| {
         let running = site.asks(&["-s", "60"], &after(SEGMENT, 1)).starts();

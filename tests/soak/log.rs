@@ -14,7 +14,7 @@ const NEVER: [&str; 7] = [
     "failover",
     "PANIC",
     "panicked at",
-    "found ",
+    "invalid registration",
 ];
 
 /// The startup process has ended without a word, as it does when its command dies of SIGTERM.

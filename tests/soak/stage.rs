@@ -387,7 +387,7 @@ impl Stage {
         for words in [
             "selected new timeline ID: 2",
             "archive recovery complete",
-            ": smart failover, asked for by",
+            ": smart failover requested by",
         ] {
             // The last but one request of the server is refused as well, and from 15 on twice.
             let count = log.matches(words).count();
