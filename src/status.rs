@@ -235,9 +235,10 @@ impl Status {
         self.now.duration_since(time).unwrap_or_default()
     }
 
-    /// The segment that was written to last.
-    fn newest(&self) -> Option<&Found> {
-        self.scan.whole().max_by_key(|found| (found.modified, found.name))
+    /// The segment that was written to last, and when.
+    fn newest(&self) -> Option<(&Found, SystemTime)> {
+        let dated = self.scan.whole().filter_map(|found| Some((found, found.modified?)));
+        dated.max_by_key(|(found, modified)| (*modified, found.name))
     }
 
     /// Segments that are ready and have not been asked for.

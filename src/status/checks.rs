@@ -47,8 +47,8 @@ pub struct NotReady {
     pub name: SegmentName,
     /// Why.
     pub why: Why,
-    /// When the file was written to last.
-    pub modified: SystemTime,
+    /// When the file was written to last; `None` where the file system does not say.
+    pub modified: Option<SystemTime>,
 }
 
 /// What is wrong with a segment.
@@ -67,8 +67,12 @@ impl NotReady {
     /// Returns whether it looks as if it were being written at the moment.
     #[must_use]
     pub fn is_arriving(&self, now: SystemTime) -> bool {
-        let is_young = now.duration_since(self.modified).unwrap_or_default() < ARRIVAL;
-        is_young && matches!(self.why, Why::Flaw(flaw) if flaw.is_passing())
+        let is_young = |modified| match now.duration_since(modified) {
+            Ok(age) => age < ARRIVAL,
+            Err(ahead) => ahead.duration() < ARRIVAL,
+        };
+        self.modified.is_some_and(is_young)
+            && matches!(self.why, Why::Flaw(flaw) if flaw.is_passing())
     }
 }
 
@@ -202,7 +206,10 @@ impl Task<'_> {
                 Some(found) if found > expected => Flaw::TooLong { found, expected },
                 Some(_) => continue,
                 None => {
-                    checks.add(found, Why::NotRegular);
+                    let path = self.location.join(found.file_name());
+                    if let Some(Err(why)) = open(&path) {
+                        checks.add(found, why);
+                    }
                     continue;
                 }
             };

@@ -75,10 +75,10 @@ fn archive(json: &mut Json, status: &Status) {
     json.number("other_files", Some(scan.others));
     json.key("newest");
     match status.newest() {
-        Some(found) => json.object(|json| {
+        Some((found, arrived)) => json.object(|json| {
             json.text("segment", found.name);
-            json.number("arrived_unix_seconds", Some(unix(found.modified)));
-            json.number("age_seconds", Some(status.age(found.modified).as_secs()));
+            json.number("arrived_unix_seconds", Some(unix(arrived)));
+            json.number("age_seconds", Some(status.age(arrived).as_secs()));
         }),
         None => json.null(),
     }
@@ -119,7 +119,7 @@ fn not_ready(json: &mut Json, status: &Status, it: &NotReady) {
         Why::NotRegular | Why::Unreadable(_) | Why::Flaw(_) => None,
     };
     json.optional("lsn", lsn.as_ref());
-    json.number("age_seconds", Some(status.age(it.modified).as_secs()));
+    json.number("age_seconds", it.modified.map(|modified| status.age(modified).as_secs()));
     json.boolean("is_arriving", it.is_arriving(status.now));
 }
 

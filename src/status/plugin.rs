@@ -48,7 +48,7 @@ fn harmless(text: &str) -> String {
 fn performance(status: &Status, inquiry: &Inquiry) -> String {
     let is_there = status.scan.failure.is_none();
     let number = |number: usize| u64::try_from(number).ok().filter(|_| is_there);
-    let silent = status.newest().map(|found| status.age(found.modified).as_secs());
+    let silent = status.newest().map(|(_, arrived)| status.age(arrived).as_secs());
     let waiting = status.asked.and_then(|asked| asked.since).map(|since| since.as_secs());
     let free = status.scan.file_system.as_ref().map(|it| it.free);
     let none = Limits::default();

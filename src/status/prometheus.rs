@@ -49,7 +49,7 @@ pub fn answer(status: &Status) -> String {
         (
             "newest_arrival_timestamp_seconds",
             "When a segment came last.",
-            status.newest().map(|found| unix(found.modified)),
+            status.newest().map(|(_, arrived)| unix(arrived)),
         ),
         ("server_running", "Whether the standby runs.", standby.map(|it| it.pid.is_some().into())),
         (

@@ -82,8 +82,8 @@ pub struct Found {
     pub form: Form,
     /// Its length in bytes; `None` for what cannot be opened at all.
     pub length: Option<u64>,
-    /// When it was written to last.
-    pub modified: SystemTime,
+    /// When it was written to last; `None` where the file system does not say.
+    pub modified: Option<SystemTime>,
 }
 
 /// How a segment is in a file.
@@ -178,10 +178,7 @@ impl Scan {
                 self.histories.push(History { timeline, content });
             } else if let Some((segment, form)) = form_of(name.as_bytes()) {
                 let path = location.join(name);
-                match examine(&path, segment, form) {
-                    Ok(found) => self.files.extend(found),
-                    Err(error) => return Err((path, error)),
-                }
+                self.files.extend(examine(&path, segment, form));
             } else if !name.as_bytes().starts_with(b".") {
                 self.others = self.others.saturating_add(1);
             }
@@ -215,23 +212,17 @@ fn form_of(name: &[u8]) -> Option<(SegmentName, (&'static str, Form))> {
     Some((SegmentName::parse(segment)?, form))
 }
 
-/// Length and age of a file; `None` where it has gone.
-fn examine(
-    path: &Path,
-    name: SegmentName,
-    (suffix, form): (&'static str, Form),
-) -> io::Result<Option<Found>> {
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        // A symbolic link that leads nowhere is not gone.
-        Err(error) if is_absence(&error) => match fs::symlink_metadata(path) {
-            Ok(metadata) => metadata,
-            Err(_) => return Ok(None),
-        },
-        Err(error) => return Err(error),
+/// Length and age of a file; `None` where it has gone. Why one cannot be examined shows when it is opened.
+fn examine(path: &Path, name: SegmentName, (suffix, form): (&'static str, Form)) -> Option<Found> {
+    // A symbolic link that leads nowhere, or to itself, is not gone.
+    let metadata = match fs::metadata(path).or_else(|_| fs::symlink_metadata(path)) {
+        Ok(metadata) => Some(metadata),
+        Err(error) if is_absence(&error) => return None,
+        Err(_) => None,
     };
-    let length = metadata.is_file().then_some(metadata.len());
-    Ok(Some(Found { name, suffix, form, length, modified: metadata.modified()? }))
+    let length = metadata.as_ref().filter(|it| it.is_file()).map(Metadata::len);
+    let modified = metadata.and_then(|it| it.modified().ok());
+    Some(Found { name, suffix, form, length, modified })
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {

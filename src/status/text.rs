@@ -135,8 +135,8 @@ fn behind(status: &Status) -> Option<String> {
 }
 
 fn newest(status: &Status) -> Option<String> {
-    let found = status.newest()?;
-    Some(format!("{}, arrived {} ago", found.file_name(), words::time(status.age(found.modified))))
+    let (found, arrived) = status.newest()?;
+    Some(format!("{}, arrived {} ago", found.file_name(), words::time(status.age(arrived))))
 }
 
 fn archive(status: &Status) -> String {

@@ -316,7 +316,7 @@ fn the_json_has_everything() {
 /// Every kind of trouble, how it is made, and how the text begins then.
 type Fault = (&'static str, i32, fn(&mut Standby));
 
-const FAULTS: [Fault; 26] = [
+const FAULTS: [Fault; 27] = [
     ("OK          the standby has asked for everything that is in the archive", 0, |_| ()),
     ("HOLE        000000010000000000000004 is missing, 05 to 07 are there", 2, |it| it.make_hole()),
     ("HOLE        000000010000000000000004 and 2 more are missing, 07 is there", 2, |it| {
@@ -352,6 +352,9 @@ const FAULTS: [Fault; 26] = [
     }),
     ("SEGMENT     000000010000000000000004 is not ready: not a regular file", 2, |it| {
         symlink("nowhere", it.archive().join(MISSING)).unwrap();
+    }),
+    ("SEGMENT     000000010000000000000004 is not ready: could not be read: Too many", 2, |it| {
+        symlink(MISSING, it.archive().join(MISSING)).unwrap();
     }),
     ("SEGMENT     000000010000000000000001 is not ready: not WAL: found magic", 1, |it| {
         it.site.put("000000010000000000000001", vec![7; wal::MB]);
@@ -648,8 +651,10 @@ fn a_file_that_goes_away_meanwhile_is_no_error_but_an_archive_that_does_is() {
     let text = with_injected(&site, "000000010000000000000003", &listed);
     assert!(text.starts_with(well) && text.contains("; 4 segments, 4 MB; "), "{text}");
 
+    // What is wrong with one file is not said of the archive, and hides nothing.
     let text = unwrapped(&with_injected(&site, first, &["statx:error=ESTALE"]));
-    assert!(text.starts_with("ARCHIVE     could not read \""), "{text}");
+    let said = format!("SEGMENT     {first} is not ready: could not be read: Stale file handle");
+    assert!(text.starts_with(&said) && text.contains("; 5 segments, 4 MB; "), "{text}");
     // Unmounted while it was looked at, so that it looked empty.
     let required = ["--require-file", "mounted"];
     let text =

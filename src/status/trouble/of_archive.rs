@@ -213,7 +213,7 @@ impl Finder<'_> {
                 "the standby replays more slowly than WAL comes",
             );
         }
-        let newest = self.status.newest().map(|found| self.status.age(found.modified).as_secs());
+        let newest = self.status.newest().map(|(_, arrived)| self.status.age(arrived).as_secs());
         if let Some((severity, limit, silent)) = exceeds(inquiry.silent, newest) {
             let [silent, limit] = [silent, limit].map(|it| words::time(Duration::from_secs(it)));
             self.add(
