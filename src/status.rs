@@ -174,7 +174,7 @@ impl Status {
         // What is replayed it has, and may have let go from the archive.
         let has_it = self.asked.is_some_and(|asked| asked.is_replayed);
         let next = asked.map(|asked| asked.saturating_add(has_it.into()));
-        let registered = self.scan.registered.iter().filter_map(|it| it.needed);
+        let registered = self.scan.registered.iter().filter_map(|it| it.needed.clone().ok());
         let needed = registered.chain(restart).filter_map(|it| number(it.position));
         let mut holes = stock.holes(next, needed.chain(next).min());
         // What came while the directory was read may not have been listed, though what followed it was.

@@ -104,7 +104,7 @@ fn archive(json: &mut Json, status: &Status) {
     });
     json.array("standbys", &scan.registered, |json, it| {
         json.text("name", &it.name);
-        json.optional("needs", it.needed.as_ref());
+        json.optional("needs", it.needed.as_ref().ok());
         json.optional("asked_for", it.asked.as_ref());
         json.number("age_seconds", Some(status.age(it.renewed).as_secs()));
     });

@@ -7,6 +7,7 @@ use crate::options::{Inquiry, Limits};
 use super::Status;
 use super::text;
 use super::trouble::{Severity, Trouble};
+use super::words;
 
 /// So many troubles are in the line.
 const MOST: usize = 3;
@@ -42,7 +43,7 @@ pub fn unknown(reason: &dyn Display) -> String {
 
 /// A bar would begin the performance data.
 fn harmless(text: &str) -> String {
-    text.replace('|', "/").replace('\n', " ")
+    words::harmless(text).replace('|', "/")
 }
 
 fn performance(status: &Status, inquiry: &Inquiry) -> String {

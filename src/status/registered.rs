@@ -2,11 +2,15 @@
 //! is the matter of `registrations`.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::fs;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::str;
 use std::time::SystemTime;
 
+use crate::file_system::is_absence;
+use crate::timestamp::Timestamp;
 use crate::wal::name::SegmentName;
 
 use super::scan::{open, open_unnoticed};
@@ -21,8 +25,8 @@ const LONGEST: u64 = 256;
 pub struct Registered {
     /// The standby's name.
     pub name: String,
-    /// The first segment that it needs; `None` where the registration does not say.
-    pub needed: Option<SegmentName>,
+    /// The first segment that it needs, or what is wrong with the registration.
+    pub needed: Result<SegmentName, String>,
     /// The segment that it asked for last, where the registration says.
     pub asked: Option<SegmentName>,
     /// When it was written last.
@@ -44,20 +48,47 @@ pub fn list(location: &Path) -> Vec<Registered> {
     found
 }
 
-/// Reads one; `None` where it has gone.
+/// Reads one as pruning does; `None` where it has gone.
 fn read(directory: &Path, name: &OsStr) -> Option<Registered> {
-    let (file, metadata) = open_unnoticed(&directory.join(name)).ok()??;
+    let path = directory.join(name);
+    let metadata = fs::symlink_metadata(&path).ok()?;
+    let may_be_one = metadata.is_file() && metadata.len() <= LONGEST;
+    let opened = if may_be_one { open_unnoticed(&path).map_err(io::Error::from) } else { Ok(None) };
     let mut content = Vec::new();
-    file.take(LONGEST).read_to_end(&mut content).ok()?;
-    let mut lines = content.split(|byte| *byte == b'\n');
-    let mut segment_in = || {
-        let mut words = lines.next()?.split(u8::is_ascii_whitespace);
-        words.find_map(SegmentName::parse)
+    let read = opened.and_then(|opened| match opened {
+        Some((file, _)) => file.take(LONGEST).read_to_end(&mut content).map(|_| true),
+        None => Ok(false),
+    });
+    let said = match read {
+        Ok(true) => parse(&content),
+        Ok(false) => Err("is something other than a short file".to_owned()),
+        Err(error) if is_absence(&error) => return None,
+        Err(error) => Err(format!("could not be read: {error}")),
     };
+    let asked = said.as_ref().ok().and_then(|(_, asked)| *asked);
     Some(Registered {
         name: name.to_string_lossy().into_owned(),
-        needed: segment_in(),
-        asked: segment_in(),
+        needed: said.map(|(needed, _)| needed),
+        asked,
         renewed: metadata.modified().ok()?,
     })
+}
+
+/// What is needed, and what was asked for last.
+///
+/// # Errors
+/// What pruning would not take.
+fn parse(content: &[u8]) -> Result<(SegmentName, Option<SegmentName>), String> {
+    let mut lines = content.trim_ascii().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let needed = lines.next().and_then(SegmentName::parse).ok_or("names no segment")?;
+    let Some(second) = lines.next() else { return Ok((needed, None)) };
+    let asked = asked_in(second).ok_or("has a second line that says nothing")?;
+    Ok((needed, Some(asked)))
+}
+
+fn asked_in(line: &[u8]) -> Option<SegmentName> {
+    let line = str::from_utf8(line).ok()?.strip_prefix("asked for ")?;
+    let (segment, since) = line.split_once(" since ")?;
+    Timestamp::parse(since)?;
+    SegmentName::parse(segment.as_bytes())
 }

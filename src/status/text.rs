@@ -62,7 +62,7 @@ impl Page {
         let padding = " ".repeat(INDENT.saturating_sub(label.len()));
         let mut line = String::new();
         let mut start = format!("{on}{label}{off}{padding}");
-        for word in words.split(' ') {
+        for word in words::harmless(words).split(' ') {
             let length = line.chars().count();
             let whole = INDENT.saturating_add(length).saturating_add(word.chars().count());
             if length > 0 && whole >= WIDTH {
@@ -206,7 +206,8 @@ fn standbys(status: &Status) -> Option<String> {
     let describe = |it: &Registered| {
         let Registered { name, needed, asked, renewed } = it;
         let age = words::time(status.age(*renewed));
-        let Some(needed) = needed else { return format!("{name}: damaged") };
+        let name = words::name(name);
+        let Ok(needed) = needed else { return format!("{name}: damaged") };
         match asked {
             Some(asked) => {
                 format!("{name} needs {needed} (asked for {}, {age} ago)", short(*asked, *needed))

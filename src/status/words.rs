@@ -54,6 +54,19 @@ pub fn count(number: impl TryInto<u64>, one: &str) -> String {
     format!("{number} {one}{plural}")
 }
 
+/// A name that anybody may have given: in quotes and with escapes where it is not a plain word.
+#[must_use]
+pub fn name(name: &str) -> String {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "._-".contains(it);
+    if name.chars().all(is_plain) { name.to_owned() } else { format!("{name:?}") }
+}
+
+/// A text of others in one line, without what a terminal would act upon.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
+}
+
 /// A segment next to another one that is named in full: only its last digits, where the others are the same.
 #[must_use]
 pub fn short(name: SegmentName, beside: SegmentName) -> String {

@@ -14,7 +14,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::unistd::geteuid;
+use nix::sys::stat::Mode;
+use nix::unistd::{geteuid, mkfifo};
 
 use crate::site::{SEGMENT, Site, output_of, program, spawn};
 use crate::wal::{self, Segment, after};
@@ -192,7 +193,7 @@ fn example() -> Standby {
     site.put("000000010000000000000001.00000028.backup", "");
     site.write(
         "archive/.pg_standby/dr1",
-        "000000010000000000000002\nasked for 000000010000000000000004\n",
+        "000000010000000000000002\nasked for 000000010000000000000004 since 2026-11-25T10:00:00Z\n",
     );
     site.write("archive/.pg_standby/dr2", "000000010000000000000001\n");
     for name in site.listing() {
@@ -316,7 +317,7 @@ fn the_json_has_everything() {
 /// Every kind of trouble, how it is made, and how the text begins then.
 type Fault = (&'static str, i32, fn(&mut Standby));
 
-const FAULTS: [Fault; 27] = [
+const FAULTS: [Fault; 32] = [
     ("OK          the standby has asked for everything that is in the archive", 0, |_| ()),
     ("HOLE        000000010000000000000004 is missing, 05 to 07 are there", 2, |it| it.make_hole()),
     ("HOLE        000000010000000000000004 and 2 more are missing, 07 is there", 2, |it| {
@@ -397,6 +398,36 @@ const FAULTS: [Fault; 27] = [
     ("STANDBY     the registration of dr1 names no segment; nothing is pruned", 1, |it| {
         it.site.write("archive/.pg_standby/dr1", "nonsense\n");
     }),
+    ("STANDBY     the registration of dr1 has a second line that says nothing; nothing", 1, |it| {
+        it.site.write("archive/.pg_standby/dr1", format!("{SEGMENT}\nasked for {SEGMENT}\n"));
+    }),
+    (
+        "STANDBY     the registration of dr1 is something other than a short file; nothing",
+        1,
+        |it| {
+            fs::create_dir_all(it.archive().join(".pg_standby/dr1")).unwrap();
+        },
+    ),
+    (
+        "STANDBY     the registration of dr1 is something other than a short file; nothing",
+        1,
+        |it| {
+            it.site.write("archive/.pg_standby/.dr1", "");
+            let path = it.archive().join(".pg_standby/dr1");
+            mkfifo(&path, Mode::from_bits_truncate(0o600)).unwrap();
+        },
+    ),
+    (
+        "STANDBY     the registration of dr1 is something other than a short file; nothing",
+        1,
+        |it| {
+            it.site.write("archive/.pg_standby/.dr1", "");
+            symlink("/dev/zero", it.archive().join(".pg_standby/dr1")).unwrap();
+        },
+    ),
+    ("STANDBY     the registration of \"x\\nHOLE \\u{1b}[31m\" names no segment", 1, |it| {
+        it.site.write("archive/.pg_standby/x\nHOLE \x1b[31m", "nonsense\n");
+    }),
     ("ELSEWHERE   the standby waits for files in another archive,", 1, |it| {
         it.waiting = None;
         let site = Site::with("elsewhere", "pg_wal/RECOVERYXLOG");
@@ -416,6 +447,8 @@ fn the_first_line_names_each_fault_that_is_planted() {
         let text = answer.with_status(status);
         let begins = unwrapped(&text).starts_with(beginning);
         assert!(begins, "{beginning:?} does not begin\n{text}");
+        let is_shown = |it: char| it == '\n' || !it.is_control();
+        assert!(text.chars().all(is_shown), "{text:?}");
         for line in text.lines() {
             let is_one_word = !line.get(12..).unwrap_or_default().contains(' ');
             assert!(line.chars().count() <= 80 || is_one_word, "{line:?}");
@@ -790,7 +823,7 @@ fn without_a_data_directory_the_archive_alone_is_looked_at() {
     // What a standby elsewhere has registered tells how far it is.
     site.write(
         "archive/.pg_standby/far",
-        "000000010000000000000002\nasked for 000000010000000000000003\n",
+        "000000010000000000000002\nasked for 000000010000000000000003 since 2026-11-25T10:00:00Z\n",
     );
     let args = ["--status", "--standby-name=far"];
     let text = Answer::of(Command::new(program()).args(args).arg(site.archive())).with_status(0);

@@ -181,15 +181,17 @@ impl Finder<'_> {
 
     fn look_at_registered(&mut self) {
         for it in &self.status.scan.registered {
-            let name = &it.name;
+            let name = words::name(&it.name);
             let age = self.status.age(it.renewed);
-            match it.needed {
-                None => self.warn(
+            match &it.needed {
+                Err(why) => self.warn(
                     Kind::Standby,
-                    format!("the registration of {name} names no segment; nothing is pruned"),
-                    format!("write the oldest segment that it needs into .pg_standby/{name}"),
+                    format!("the registration of {name} {why}; nothing is pruned"),
+                    format!(
+                        "remove .pg_standby/{name}, and write a file with the oldest segment that it needs"
+                    ),
                 ),
-                Some(needed) if age >= STALE => self.warn(
+                Ok(needed) if age >= STALE => self.warn(
                     Kind::Standby,
                     format!(
                         "{name} has been silent for {}; nothing is pruned from {needed} on",
@@ -197,7 +199,7 @@ impl Finder<'_> {
                     ),
                     format!("start it, or remove .pg_standby/{name} if it is gone"),
                 ),
-                Some(_) => {}
+                Ok(_) => {}
             }
         }
     }
