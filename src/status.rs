@@ -3,6 +3,7 @@
 
 mod call;
 mod checks;
+mod histories;
 mod json;
 mod line;
 mod plugin;
@@ -33,6 +34,7 @@ use crate::wal::history::Switch;
 use crate::wal::name::{Numbering, Position, SegmentName, WalName};
 
 use checks::{Checks, Task};
+use histories::History;
 use line::{Hole, Line, Replay, Stock};
 use scan::{Found, Scan};
 use standby::Standby;
@@ -47,6 +49,8 @@ pub struct Status {
     now: SystemTime,
     location: PathBuf,
     scan: Scan,
+    /// The history files in the archive, by timeline.
+    histories: Vec<History>,
     checks: Checks,
     standby: Option<Standby>,
     asked: Option<Asked>,
@@ -119,6 +123,7 @@ impl Status {
         let of_call = call.and_then(|call| call.options.required_file.as_deref());
         let required_file = inquiry.required_file.as_deref().or(of_call);
         let scan = scan::scan(&location, required_file, &mut progress);
+        let histories = histories::read_all(&location, &scan.histories);
         let asked = asked(standby.as_ref(), &scan, inquiry.standby_name.as_deref());
         let identifier = standby.as_ref().and_then(|it| it.system_identifier.clone().ok()?);
         let task = Task {
@@ -136,6 +141,7 @@ impl Status {
             now: SystemTime::now(),
             location,
             scan,
+            histories,
             checks,
             standby,
             asked,
@@ -189,7 +195,7 @@ impl Status {
     /// The line of timelines that the standby follows; without a standby, that of the newest one.
     fn line(&self) -> Option<Line> {
         let Some(asked) = self.asked else {
-            let newest = self.scan.newest_timeline()?;
+            let newest = self.newest_timeline()?;
             return Some(Line::new(newest, &self.history(newest)));
         };
         let asked = asked.segment.timeline;
@@ -202,21 +208,22 @@ impl Status {
 
     /// What the history file of a timeline says, in the archive or else in the server's WAL directory.
     fn history(&self, timeline: u32) -> Vec<u8> {
-        let of_archive = self.scan.histories.iter().find(|it| it.timeline == timeline);
-        let of_archive = of_archive.map(|history| history.content.clone());
+        let of_archive = self.histories.iter().find(|it| it.timeline == timeline);
+        let of_archive = of_archive.and_then(|history| history.content.as_ref().ok().cloned());
         let name = WalName::History(timeline).to_string();
         let of_server = || {
             self.standby.as_ref()?;
-            WAL_DIRECTORIES.iter().find_map(|wal| fs::read(Path::new(wal).join(&name)).ok())
+            let read = |wal| histories::read(&Path::new(wal).join(&name), false)?.ok();
+            WAL_DIRECTORIES.into_iter().find_map(read)
         };
         of_archive.or_else(of_server).unwrap_or_default()
     }
 
     fn later_than(&self, line: &Line, asked: Option<Position>) -> Vec<Later> {
-        let histories = self.scan.histories.iter().filter(|it| it.timeline > line.timeline);
+        let histories = self.histories.iter().filter(|it| it.timeline > line.timeline);
         histories
             .filter_map(|history| {
-                let left_at = line.left_by(&history.content)?;
+                let left_at = line.left_by(history.content.as_ref().ok()?)?;
                 let is_behind = |position| left_at.is_behind(position, self.checks.numbering?);
                 let has_begun = asked.and_then(is_behind) == Some(false);
                 Some(Later { timeline: history.timeline, left_at, has_begun })
@@ -233,6 +240,13 @@ impl Status {
     fn age(&self, time: SystemTime) -> Duration {
         // A file server's clock may be ahead of ours.
         self.now.duration_since(time).unwrap_or_default()
+    }
+
+    /// The newest timeline that has a history file, or a segment.
+    fn newest_timeline(&self) -> Option<u32> {
+        let of_segments = self.scan.whole().map(|found| found.name.timeline);
+        let good = self.histories.iter().filter(|history| history.content.is_ok());
+        of_segments.chain(good.map(|history| history.timeline)).max()
     }
 
     /// The segment that was written to last, and when.

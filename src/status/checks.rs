@@ -9,9 +9,10 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::decompress::Reader;
+use crate::decompress::{Fault, Reader, Trouble};
 use crate::file_system::is_absence;
 use crate::report::Progress;
+use crate::source::Reason;
 use crate::wal::flaw::Flaw;
 use crate::wal::header::{HEADER_SIZE, Header};
 use crate::wal::name::{Numbering, Position, SegmentName};
@@ -24,7 +25,7 @@ use super::words;
 const MOST_HEADERS: usize = 1000;
 
 /// A file that looks unfinished and is younger than this is on its way.
-const ARRIVAL: Duration = Duration::from_secs(60);
+pub const ARRIVAL: Duration = Duration::from_secs(60);
 
 /// What became of checking.
 #[derive(Default)]
@@ -57,6 +58,10 @@ pub enum Why {
     NotRegular,
     /// It cannot be read.
     Unreadable(String),
+    /// What it holds cannot be decompressed.
+    Compressed(Fault),
+    /// It is a history file without its last line.
+    HalfHistory,
     /// It is not what its name promises.
     Flaw(Flaw),
     /// A server would take a place in it for the end of WAL.
@@ -67,20 +72,16 @@ impl NotReady {
     /// Returns whether it looks as if it were being written at the moment.
     #[must_use]
     pub fn is_arriving(&self, now: SystemTime) -> bool {
-        let is_young = |modified| match now.duration_since(modified) {
-            Ok(age) => age < ARRIVAL,
-            Err(ahead) => ahead.duration() < ARRIVAL,
-        };
-        self.modified.is_some_and(is_young)
-            && matches!(self.why, Why::Flaw(flaw) if flaw.is_passing())
+        self.why.is_arriving(self.modified, now)
     }
 }
 
 impl Why {
     /// Every label that there is.
-    pub const LABELS: [&str; 8] = [
+    pub const LABELS: [&str; 9] = [
         "not_regular",
         "unreadable",
+        "compressed",
         "header",
         "lsn",
         "timeline",
@@ -89,12 +90,31 @@ impl Why {
         "records",
     ];
 
+    /// Returns whether a file that was written to last at that time looks as if it were being written at the moment.
+    #[must_use]
+    pub fn is_arriving(&self, modified: Option<SystemTime>, now: SystemTime) -> bool {
+        let is_young = |modified| match now.duration_since(modified) {
+            Ok(age) => age < ARRIVAL,
+            Err(ahead) => ahead.duration() < ARRIVAL,
+        };
+        let is_passing = match self {
+            Self::HalfHistory => true,
+            Self::Compressed(fault) => fault.is_passing(),
+            // What is on its way grows up to its length, and not beyond.
+            Self::Flaw(flaw) => flaw.is_passing() && !matches!(flaw, Flaw::TooLong { .. }),
+            Self::NotRegular | Self::Unreadable(_) | Self::Stop(_) => false,
+        };
+        is_passing && modified.is_some_and(is_young)
+    }
+
     /// One word for it, which stays the same.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
             Self::NotRegular => "not_regular",
             Self::Unreadable(_) => "unreadable",
+            Self::Compressed(_) => "compressed",
+            Self::HalfHistory => "length",
             Self::Stop(_) => "records",
             Self::Flaw(flaw) => match flaw {
                 Flaw::NoHeader { .. }
@@ -116,10 +136,21 @@ impl fmt::Display for Why {
         match self {
             Self::NotRegular => write!(f, "not a regular file"),
             Self::Unreadable(reason) => write!(f, "could not be read: {reason}"),
+            Self::Compressed(fault) => fault.fmt(f),
+            Self::HalfHistory => Reason::HalfHistory.fmt(f),
             Self::Flaw(flaw) => flaw.fmt(f),
             Self::Stop(Stop { at, why, .. }) => {
                 write!(f, "the server could read it only up to {at}, where {why}")
             }
+        }
+    }
+}
+
+impl From<Trouble> for Why {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Read(error) => Self::Unreadable(error.to_string()),
+            Trouble::Fault(fault) => Self::Compressed(fault),
         }
     }
 }
@@ -150,7 +181,9 @@ impl Task<'_> {
         for index in chosen.iter().rev() {
             let Some(found) = self.segments.get(*index) else { continue };
             let path = self.location.join(found.file_name());
-            let Some(read) = read_header(&path, found, expected) else { continue };
+            let is_asked_for = self.asked == Some(found.name.position);
+            let read = read_header(&path, found, expected, is_asked_for);
+            let Some(read) = read else { continue };
             checks.headers = checks.headers.saturating_add(1);
             progress.show(&format_args!("headers read: {} of {}", checks.headers, chosen.len()));
             match read {
@@ -236,7 +269,7 @@ impl Task<'_> {
                     }
                 }
                 Ok(None) => {}
-                Err(reason) => checks.add(found, Why::Unreadable(reason)),
+                Err(why) => checks.add(found, why),
             }
             done = done.saturating_add(found.length.unwrap_or_default());
             progress.show(&rate(done, total, started.elapsed()));
@@ -264,28 +297,52 @@ fn rate(done: u64, total: u64, elapsed: Duration) -> String {
     )
 }
 
-/// Reads the header of a segment and checks it; `None` where the file has gone.
-fn read_header(path: &Path, found: &Found, expected: Option<u64>) -> Option<Result<Header, Why>> {
+/// Reads the header of a segment and checks it; `None` where the file has gone. How long a compressed one is is known only
+/// when all of it has been decompressed.
+fn read_header(
+    path: &Path,
+    found: &Found,
+    expected: Option<u64>,
+    decompresses: bool,
+) -> Option<Result<Header, Why>> {
     let (file, length) = match open(path)? {
         Ok(opened) => opened,
         Err(why) => return Some(Err(why)),
     };
     let mut page = [0; HEADER_SIZE];
-    let (filled, result) = Reader::new(&file, found.is_compressed()).fill(&mut page);
-    Some(result.map_err(|trouble| Why::Unreadable(io::Error::from(trouble).to_string())).and_then(
-        |()| {
-            let header =
-                Header::parse(page.get(..filled).unwrap_or_default()).map_err(Why::Flaw)?;
-            // That of a compressed one is known only when all of it has been decompressed.
-            let promised = u64::from(header.numbering.segment_size);
-            let length = if found.is_compressed() { promised } else { length };
-            header.check(found.name, length, expected).map_err(Why::Flaw)?;
-            Ok(header)
-        },
-    ))
+    let mut reader = Reader::new(&file, found.is_compressed());
+    let (filled, result) = reader.fill(&mut page);
+    Some(result.map_err(Why::from).and_then(|()| {
+        let header = Header::parse(page.get(..filled).unwrap_or_default()).map_err(Why::Flaw)?;
+        let promised = u64::from(header.numbering.segment_size);
+        let length = match (found.is_compressed(), decompresses) {
+            (false, _) => length,
+            (true, false) => promised,
+            (true, true) => count_rest(&mut reader, promised)?.saturating_add(filled as u64),
+        };
+        header.check(found.name, length, expected).map_err(Why::Flaw)?;
+        Ok(header)
+    }))
 }
 
-fn open(path: &Path) -> Option<Result<(Rc<File>, u64), Why>> {
+/// Counts the bytes that are left, as far as `most`.
+fn count_rest(reader: &mut Reader, most: u64) -> Result<u64, Trouble> {
+    let mut piece = vec![0; 1 << 16];
+    let mut count: u64 = 0;
+    loop {
+        match reader.read(&mut piece)? {
+            0 => return Ok(count),
+            read => count = count.saturating_add(read as u64),
+        }
+        if count > most {
+            return Ok(count);
+        }
+    }
+}
+
+/// Opens a file of the archive to read it; `None` where there is none.
+#[must_use]
+pub fn open(path: &Path) -> Option<Result<(Rc<File>, u64), Why>> {
     Some(match open_unnoticed(path).map_err(io::Error::from) {
         Ok(Some((file, metadata))) => Ok((Rc::new(file), metadata.len())),
         Ok(None) => Err(Why::NotRegular),
@@ -303,14 +360,14 @@ fn read_records(
     path: &Path,
     found: &Found,
     carry: Option<&Carry>,
-) -> Result<Option<(End, Option<Carry>)>, String> {
+) -> Result<Option<(End, Option<Carry>)>, Why> {
     let Some(Ok((file, _))) = open(path) else { return Ok(None) };
     // Not mapped: whoever copies into the archive may shorten it.
     let mut reader = Reader::new(&file, found.is_compressed());
     let mut bytes = vec![0; HEADER_SIZE];
     let mut read_on = |bytes: &mut [u8]| {
         let (filled, result) = reader.fill(bytes);
-        result.map(|()| filled).map_err(|trouble| io::Error::from(trouble).to_string())
+        result.map(|()| filled).map_err(Why::from)
     };
     read_on(&mut bytes)?;
     let Ok(header) = Header::parse(&bytes) else { return Ok(None) };
@@ -319,7 +376,7 @@ fn read_records(
     bytes.truncate(filled.saturating_add(HEADER_SIZE));
     // What follows a compressed segment, or its checksum, is read as well.
     if read_on(&mut [0])? > 0 {
-        return Err("longer than a segment".to_owned());
+        return Err(Why::Unreadable("longer than a segment".to_owned()));
     }
     let segment = Segment::new(&bytes, &header, found.name.timeline);
     Ok(segment.map(|segment| segment.check(carry)).map(|verdict| (verdict.end, verdict.carry)))

@@ -96,7 +96,7 @@ fn archive(json: &mut Json, status: &Status) {
     });
     json.array("not_ready", &status.checks.not_ready, |json, it| not_ready(json, status, it));
     json.number("timeline", status.timeline);
-    json.number("newest_timeline", scan.newest_timeline());
+    json.number("newest_timeline", status.newest_timeline());
     json.array("later_timelines", &status.later, |json, later| {
         json.number("timeline", Some(later.timeline));
         json.text("began_at", later.left_at);
@@ -116,7 +116,11 @@ fn not_ready(json: &mut Json, status: &Status, it: &NotReady) {
     json.text("what", &it.why);
     let lsn = match &it.why {
         Why::Stop(stop) => Some(stop.at),
-        Why::NotRegular | Why::Unreadable(_) | Why::Flaw(_) => None,
+        Why::NotRegular
+        | Why::Unreadable(_)
+        | Why::Compressed(_)
+        | Why::HalfHistory
+        | Why::Flaw(_) => None,
     };
     json.optional("lsn", lsn.as_ref());
     json.number("age_seconds", it.modified.map(|modified| status.age(modified).as_secs()));

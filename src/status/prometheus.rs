@@ -66,7 +66,7 @@ pub fn answer(status: &Status) -> String {
         (
             "archive_newest_timeline",
             "The newest timeline in the archive.",
-            status.scan.newest_timeline().map(u64::from),
+            status.newest_timeline().map(u64::from),
         ),
     ];
     for (name, help, value) in numbers {

@@ -1,12 +1,12 @@
 //! What is in the archive? One walk through it; how each segment is is asked of `checks`. What follows is decided
 //! elsewhere. A file that goes away meanwhile is as if it had never been there.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::SystemTime;
 
 use nix::dir::Dir;
@@ -18,8 +18,6 @@ use nix::sys::stat::Mode;
 use crate::archive::Archive;
 use crate::file_system::{Trouble, is_absence, open_regular};
 use crate::report::Progress;
-use crate::source;
-use crate::wal::history;
 use crate::wal::name::{SegmentName, WalName};
 
 use super::registered::{self, Registered};
@@ -55,8 +53,8 @@ pub struct Scan {
     pub file_system: Option<FileSystem>,
     /// Segments in every form, by position.
     pub files: Vec<Found>,
-    /// The history files, by timeline.
-    pub histories: Vec<History>,
+    /// Timelines that have a history file, in whatever form.
+    pub histories: BTreeSet<u32>,
     /// What the standbys that share the archive have registered, by name.
     pub registered: Vec<Registered>,
     /// Files that are nothing of all this.
@@ -97,14 +95,6 @@ pub enum Form {
     Partial,
     /// Compressed by a program whose files are not read here.
     Unread,
-}
-
-/// A history file.
-pub struct History {
-    /// The timeline that it is of.
-    pub timeline: u32,
-    /// What is in it; empty where it is not whole, or cannot be read.
-    pub content: Vec<u8>,
 }
 
 impl Found {
@@ -151,13 +141,6 @@ impl Scan {
         self.files.iter().filter(|found| found.form.is_whole())
     }
 
-    /// The newest timeline that has a history file, or a segment.
-    #[must_use]
-    pub fn newest_timeline(&self) -> Option<u32> {
-        let of_segments = self.whole().map(|found| found.name.timeline);
-        of_segments.chain(self.histories.iter().map(|it| it.timeline)).max()
-    }
-
     fn walk(
         &mut self,
         location: &Path,
@@ -173,9 +156,8 @@ impl Scan {
         names.sort_unstable();
         for (count, (_, name)) in names.iter().enumerate() {
             let name = OsStr::from_bytes(name.to_bytes());
-            if let Some(WalName::History(timeline)) = WalName::parse(name) {
-                let content = read(&location.join(name)).unwrap_or_default();
-                self.histories.push(History { timeline, content });
+            if let Some(WalName::History(timeline)) = WalName::of_any_form(name) {
+                self.histories.insert(timeline);
             } else if let Some((segment, form)) = form_of(name.as_bytes()) {
                 let path = location.join(name);
                 self.files.extend(examine(&path, segment, form));
@@ -185,7 +167,6 @@ impl Scan {
             progress.show(&format_args!("looking at {location:?}: {count} files"));
         }
         self.files.sort_unstable_by_key(|it| (it.name.position, it.name.timeline));
-        self.histories.sort_unstable_by_key(|it| it.timeline);
         Ok(())
     }
 }
@@ -223,11 +204,6 @@ fn examine(path: &Path, name: SegmentName, (suffix, form): (&'static str, Form))
     let length = metadata.as_ref().filter(|it| it.is_file()).map(Metadata::len);
     let modified = metadata.and_then(|it| it.modified().ok());
     Some(Found { name, suffix, form, length, modified })
-}
-
-fn read(path: &Path) -> Option<Vec<u8>> {
-    let (file, _) = open_unnoticed(path).ok()??;
-    source::content(&Rc::new(file), false).ok().filter(|content| history::is_whole(content))
 }
 
 /// Opens a file, if that is allowed without leaving a trace of having been read.

@@ -1,8 +1,9 @@
-//! What can be wrong, how bad that is, and what to do about it. Finding it is the matter of [`of_archive`] and
-//! [`of_standby`].
+//! What can be wrong, how bad that is, and what to do about it. Finding it is the matter of [`of_archive`],
+//! [`of_timelines`] and [`of_standby`].
 
 mod of_archive;
 mod of_standby;
+mod of_timelines;
 
 use std::cmp::Reverse;
 
@@ -35,6 +36,8 @@ pub enum Kind {
     Hole,
     /// A later timeline has begun, which the standby will not follow.
     Timeline,
+    /// The history file of a timeline is missing, or not what it should be.
+    History,
     /// A segment is not what it should be.
     Segment,
     /// A segment is there in a form that is not read.

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
@@ -134,6 +136,12 @@ impl Answer {
 fn make_older(path: &Path, seconds: u64) {
     let file = File::open(path).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// Runs a program of others.
@@ -281,6 +289,7 @@ fn the_metrics_have_their_names_and_units() {
             "pg_standby_archive_newest_timeline 2",
             "pg_standby_segments_not_ready{reason=\"not_regular\"} 0",
             "pg_standby_segments_not_ready{reason=\"unreadable\"} 0",
+            "pg_standby_segments_not_ready{reason=\"compressed\"} 0",
             "pg_standby_segments_not_ready{reason=\"header\"} 0",
             "pg_standby_segments_not_ready{reason=\"lsn\"} 0",
             "pg_standby_segments_not_ready{reason=\"timeline\"} 0",
@@ -317,7 +326,7 @@ fn the_json_has_everything() {
 /// Every kind of trouble, how it is made, and how the text begins then.
 type Fault = (&'static str, i32, fn(&mut Standby));
 
-const FAULTS: [Fault; 32] = [
+const FAULTS: [Fault; 44] = [
     ("OK          the standby has asked for everything that is in the archive", 0, |_| ()),
     ("HOLE        000000010000000000000004 is missing, 05 to 07 are there", 2, |it| it.make_hole()),
     ("HOLE        000000010000000000000004 and 2 more are missing, 07 is there", 2, |it| {
@@ -374,6 +383,51 @@ const FAULTS: [Fault; 32] = [
     ("TIMELINE    timeline 2 began at 0/400100; the standby still asks for", 2, |it| {
         it.site.put("00000002.history", "1\t0/400100\tno recovery target specified\n");
         it.site.put_segment("000000020000000000000004");
+    }),
+    ("HISTORY     00000002.history is not ready: incomplete history file: expected a", 2, |it| {
+        make_older(&it.site.put("00000002.history", ""), 61);
+    }),
+    ("HISTORY     00000002.history is not ready: incomplete history file: expected a", 2, |it| {
+        make_older(&it.site.put("00000002.history", "1\t0/400100\tno rec"), 61);
+    }),
+    ("HISTORY     00000002.history is not ready: not a regular file", 2, |it| {
+        fs::create_dir(it.archive().join("00000002.history")).unwrap();
+    }),
+    ("HISTORY     00000002.history is not ready: not a regular file", 2, |it| {
+        mkfifo(&it.archive().join("00000002.history"), Mode::from_bits_truncate(0o600)).unwrap();
+    }),
+    ("HISTORY     00000002.history is not ready: not a regular file", 2, |it| {
+        symlink("/dev/zero", it.archive().join("00000002.history")).unwrap();
+    }),
+    ("HISTORY     00000002.history is not ready: not a regular file", 2, |it| {
+        symlink("nowhere", it.archive().join("00000002.history")).unwrap();
+    }),
+    ("HISTORY     00000002.history.gz is not ready: not compressed: begins with", 2, |it| {
+        it.site.put("00000002.history.gz", "1\t0/400100\tno recovery target specified\n");
+    }),
+    ("HISTORY     00000002.history.gz is not ready: too long: decompresses to more", 2, |it| {
+        it.site.put("00000002.history.gz", gzip(&vec![b'\n'; 64 * wal::MB]));
+    }),
+    ("OK          the standby has asked for everything", 0, |it| {
+        it.site.put("00000002.history", "");
+        it.site.put("00000003.history", "3\t0/4");
+        let later = "1\t0/700100\tno recovery target specified\n";
+        it.site.put("00000003.history.gz", gzip(later.as_bytes()));
+    }),
+    ("HISTORY     00000002.history is missing, segments of timeline 2 are there from", 2, |it| {
+        let name = "000000020000000000000004";
+        it.site.put_segment(name);
+        make_older(&it.archive().join(name), 61);
+    }),
+    ("SEGMENT     000000010000000000000004 is not ready: compressed data cut short", 2, |it| {
+        let mut bytes = gzip(&Segment::named(MISSING).bytes());
+        bytes.truncate(100);
+        make_older(&it.site.put(&format!("{MISSING}.gz"), bytes), 61);
+    }),
+    ("SEGMENT     000000010000000000000004 is not ready: too long: found 1048577", 2, |it| {
+        let mut bytes = Segment::named(MISSING).bytes();
+        bytes.push(0);
+        it.site.put(MISSING, bytes);
     }),
     ("ARCHIVE     could not read", 2, |it| fs::remove_dir_all(it.archive()).unwrap()),
     ("PRIMARY     the server is not in recovery: it has been promoted", 2, |it| {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::super::Later;
 use super::super::checks::{NotReady, Why};
 use super::super::line::Hole;
 use super::super::scan::{Form, Found};
@@ -28,6 +27,8 @@ impl Finder<'_> {
         self.look_at_segments();
         self.look_at_what_is_asked_for();
         self.look_for_later_timeline();
+        self.look_at_histories();
+        self.look_for_missing_history();
         self.look_at_room();
         self.look_at_registered();
         self.compare_with_limits(inquiry);
@@ -145,24 +146,6 @@ impl Finder<'_> {
             format!("the archive holds no segment{}", only.unwrap_or_default()),
             "on the primary: check archive_command, and select * from pg_stat_archiver",
         );
-    }
-
-    fn look_for_later_timeline(&mut self) {
-        let status = self.status;
-        let follows = status.standby.as_ref().is_none_or(|it| it.is_in_standby_mode);
-        let later = status.later.iter().find(|later| later.has_begun);
-        if let (Some(Later { timeline, left_at, .. }), Some(asked), false) =
-            (later, status.asked, follows)
-        {
-            self.critical(
-                Kind::Timeline,
-                format!(
-                    "timeline {timeline} began at {left_at}; the standby still asks for {} of timeline {}",
-                    asked.segment, asked.segment.timeline
-                ),
-                "restart the standby, or use standby mode, and it follows the later timeline",
-            );
-        }
     }
 
     fn look_at_room(&mut self) {
