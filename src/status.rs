@@ -18,6 +18,7 @@ mod words;
 use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, SystemTime};
@@ -26,7 +27,7 @@ use nix::fcntl::OFlag;
 
 use crate::data_directory::{self, WAL_DIRECTORIES};
 use crate::error::Error;
-use crate::file_system::{names_in, open_regular};
+use crate::file_system::{names_in, not_regular, open_regular};
 use crate::options::{Format, Inquiry};
 use crate::report::{self, Progress};
 use crate::wal::header::{HEADER_SIZE, Header};
@@ -111,7 +112,8 @@ fn enter(data_directory: Option<&Path>) -> Result<bool, Error> {
     };
     let version = path.join("PG_VERSION");
     let failed = |source| Error::NoDataDirectory { path: version.clone(), source };
-    fs::read(&version).map_err(failed)?;
+    let opened = open_regular(&version, OpenOptions::new().read(true), OFlag::empty());
+    opened.map_err(io::Error::from).and_then(|it| it.ok_or_else(not_regular)).map_err(failed)?;
     env::set_current_dir(path).map_err(failed)?;
     Ok(true)
 }

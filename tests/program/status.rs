@@ -850,6 +850,24 @@ fn a_trigger_file_that_was_left_behind_is_told_with_its_owner() {
 }
 
 #[test]
+fn a_file_of_the_server_that_would_never_end_is_not_read() {
+    let standby = Standby::that_waits();
+    let fifo = |path: &Path| mkfifo(path, Mode::from_bits_truncate(0o600)).unwrap();
+    fs::create_dir_all(standby.site.path().join("pg_wal")).unwrap();
+    fifo(&standby.site.path().join("pg_wal/00000002.history"));
+    standby.asks(&["--status"]).with_status(0);
+    let version = standby.site.path().join("PG_VERSION");
+    for plant in [&fifo, &|path: &Path| symlink("/dev/zero", path).unwrap()] as [&dyn Fn(&Path); 2]
+    {
+        fs::remove_file(&version).unwrap();
+        plant(&version);
+        let answer = standby.asks(&["--status"]);
+        let said = format!("not a data directory: could not read {version:?}: not a regular file");
+        assert!(answer.status == 202 && answer.stderr.contains(&said), "{}", answer.stderr);
+    }
+}
+
+#[test]
 fn a_path_that_is_not_unicode_is_told_in_every_form() {
     let site = Site::with(OsStr::from_bytes(b"w\xFFl|\n\""), "pg_wal/RECOVERYXLOG");
     let asks = |form: &str| Answer::of(Command::new(program()).arg(form).arg(site.archive()));
