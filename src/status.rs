@@ -45,6 +45,9 @@ pub use call::Parse;
 pub use plugin::unknown;
 pub use trouble::Severity;
 
+/// By how much the clocks of a standby and a file server may differ.
+const CLOCKS: Duration = Duration::from_secs(60);
+
 /// Everything that was found.
 pub struct Status {
     now: SystemTime,
@@ -251,10 +254,16 @@ impl Status {
         of_segments.chain(good.map(|history| history.timeline)).max()
     }
 
-    /// The segment that was written to last, and when.
+    /// The segment that was written to last, and when, of those whose times can be true.
     fn newest(&self) -> Option<(&Found, SystemTime)> {
         let dated = self.scan.whole().filter_map(|found| Some((found, found.modified?)));
-        dated.max_by_key(|(found, modified)| (*modified, found.name))
+        let past = dated.filter(|(_, modified)| self.is_ahead(*modified).is_none());
+        past.max_by_key(|(found, modified)| (*modified, found.name))
+    }
+
+    /// By how much a time lies in the future, where that is more than clocks differ.
+    fn is_ahead(&self, time: SystemTime) -> Option<Duration> {
+        time.duration_since(self.now).ok().filter(|ahead| *ahead > CLOCKS)
     }
 
     /// Segments that are ready and have not been asked for.

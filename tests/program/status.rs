@@ -138,6 +138,12 @@ fn make_older(path: &Path, seconds: u64) {
     file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
 }
 
+/// The same file was written to in the future.
+fn make_newer(path: &Path, seconds: u64) {
+    let file = File::open(path).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(seconds)).unwrap();
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
@@ -326,7 +332,7 @@ fn the_json_has_everything() {
 /// Every kind of trouble, how it is made, and how the text begins then.
 type Fault = (&'static str, i32, fn(&mut Standby));
 
-const FAULTS: [Fault; 44] = [
+const FAULTS: [Fault; 45] = [
     ("OK          the standby has asked for everything that is in the archive", 0, |_| ()),
     ("HOLE        000000010000000000000004 is missing, 05 to 07 are there", 2, |it| it.make_hole()),
     ("HOLE        000000010000000000000004 and 2 more are missing, 07 is there", 2, |it| {
@@ -448,6 +454,9 @@ const FAULTS: [Fault; 44] = [
     }),
     ("UNKNOWN     could not read \"global/pg_control\": file is too short", 1, |it| {
         it.site.write("global/pg_control", "short");
+    }),
+    ("UNKNOWN     when 000000010000000000000003 came is not known: its time is 9", 1, |it| {
+        make_newer(&it.archive().join("000000010000000000000003"), 10 * 24 * 3600);
     }),
     ("STANDBY     the registration of dr1 names no segment; nothing is pruned", 1, |it| {
         it.site.write("archive/.pg_standby/dr1", "nonsense\n");
@@ -923,6 +932,10 @@ fn an_idle_primary_makes_no_lag_and_a_limit_is_exceeded_above_it() {
         "{text}"
     );
     standby.asks(&["--status", "--silent=60,7000"]).with_status(2);
+    // A time that cannot be true hides nothing.
+    make_newer(&standby.archive().join("000000010000000000000003"), 3600);
+    let text = standby.asks(&["--status", "--silent=60,7000"]).with_status(2);
+    assert!(text.contains("\nnewest      000000010000000000000002, arrived 2 h ago"), "{text}");
     standby.make_hole();
     standby.asks(&["--status=plugin", "--behind=3"]).with_status(2);
 }

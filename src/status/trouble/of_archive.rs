@@ -25,6 +25,7 @@ impl Finder<'_> {
         }
         self.look_for_holes();
         self.look_at_segments();
+        self.look_at_times();
         self.look_at_what_is_asked_for();
         self.look_for_later_timeline();
         self.look_at_histories();
@@ -104,6 +105,29 @@ impl Finder<'_> {
             let what = format!("{} more are not ready", count(rest.len(), "segment"));
             self.add(severity, Kind::Segment, what, "--status=json names them all");
         }
+    }
+
+    /// Where a segment's time is wrong, nobody knows when the last one came.
+    fn look_at_times(&mut self) {
+        let status = self.status;
+        let ahead: Vec<_> = status
+            .scan
+            .whole()
+            .filter_map(|found| Some((status.is_ahead(found.modified?)?, found.file_name())))
+            .collect();
+        let Some((by, name)) = ahead.iter().max() else { return };
+        let others = match ahead.len().saturating_sub(1) {
+            0 => String::new(),
+            others => format!(", and {} as well", count(others, "other segment")),
+        };
+        self.warn(
+            Kind::Unknown,
+            format!(
+                "when {name} came is not known: its time is {} ahead{others}",
+                words::time(*by)
+            ),
+            "set the clock of the machine that wrote it; touch(1) corrects the file's time",
+        );
     }
 
     fn look_at_what_is_asked_for(&mut self) {
