@@ -95,11 +95,17 @@ pub fn print(text: &[u8]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Returns whether standard output is a terminal whose user has not refused colours.
+/// Returns whether standard output is a terminal that takes escape sequences.
 #[must_use]
 pub fn has_colours() -> bool {
+    io::stdout().is_terminal() && takes_escapes()
+}
+
+/// Returns whether the user's terminal, if there is one, may be given escape sequences.
+fn takes_escapes() -> bool {
     let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stdout().is_terminal() && !is_refused
+    let is_dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    !is_refused && !is_dumb
 }
 
 /// A condition that may last: reported when it begins, when it changes, at most once a minute between, and when it ends.

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use super::stderr::Stderr;
+use super::takes_escapes;
 
 /// How long a line stands at least.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -16,10 +17,11 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Nothing is shown yet.
+    /// Nothing is shown yet, nor will it be where a line could not be taken back.
     #[must_use]
     pub fn new() -> Self {
-        Self { terminal: io::stderr().is_terminal().then(Stderr::open), shown: None }
+        let is_shown = io::stderr().is_terminal() && takes_escapes();
+        Self { terminal: is_shown.then(Stderr::open), shown: None }
     }
 
     /// Shows this instead of what was shown, if that has stood for a while.

@@ -983,20 +983,21 @@ fn other_standbys_may_need_what_this_one_has_replayed() {
 fn colours_are_for_terminals_whose_user_wants_them() {
     let site = Site::new();
     let line = format!("'{}' --status '{}'", program().display(), site.archive().display());
-    let on_terminal = |variable: Option<&str>| {
+    let on_terminal = |variable: Option<(&str, &str)>| {
         let mut script = Command::new("script");
-        script.args(["-qefc", &line, "/dev/null"]).env_remove("NO_COLOR");
-        if let Some(value) = variable {
-            script.env("NO_COLOR", value);
-        }
+        script.args(["-qefc", &line, "/dev/null"]).env_remove("NO_COLOR").env("TERM", "xterm");
+        script.envs(variable);
         let output = of_others(&mut script, "");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let text = on_terminal(None);
     assert!(text.contains("\x1b[1;31mEMPTY\x1b[0m"), "{text:?}");
     assert!(text.contains("looking at "), "{text:?}");
-    let text = on_terminal(Some("1"));
-    assert!(text.contains("EMPTY       the archive") && !text.contains("[1;31m"), "{text:?}");
+    for variable in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let text = on_terminal(Some(variable));
+        assert!(text.starts_with("EMPTY       the archive") && !text.contains('\x1b'), "{text:?}");
+    }
+    assert!(on_terminal(Some(("NO_COLOR", ""))).contains("[1;31m"));
     let text = Answer::of(Command::new(program()).arg("--status").arg(site.archive()));
     assert!(!text.with_status(2).contains('\x1b'));
 }
