@@ -1,0 +1,371 @@
+//! What is looked at and what is not, without a trace; and what is concluded from it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
+use nix::unistd::{geteuid, mkfifo};
+
+use crate::site::{Site, program};
+use crate::wal::Segment;
+
+use super::{Answer, Process, Standby, example, make_newer, make_older, of_others, unwrapped};
+
+/// Everything that can be seen of the files below a directory without reading them.
+fn traces(directory: &Path) -> Vec<(PathBuf, u64, i64, i64, i64, i64)> {
+    let mut all = Vec::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(path) = left.pop() {
+        let it = fs::symlink_metadata(&path).unwrap();
+        all.push((
+            path.clone(),
+            it.len(),
+            it.mtime_nsec(),
+            it.ctime(),
+            it.ctime_nsec(),
+            it.atime_nsec(),
+        ));
+        if it.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn looking_leaves_no_trace() {
+    let standby = example();
+    // A directory that has changed since it was read keeps the time when it is read again.
+    standby.site.put("another", "");
+    let read = |path: &Path| fs::metadata(path).map(|it| (it.atime(), it.atime_nsec())).unwrap();
+    let before = read(standby.archive());
+    standby.asks(&["--status"]).with_status(2);
+    assert_eq!(read(standby.archive()), before);
+    // Whoever looks at these directories leaves traces: not this test, from now on.
+    traces(standby.site.path());
+    let before = traces(standby.archive());
+    for form in ["--status", "--status=json", "--status=plugin", "--status=prometheus"] {
+        standby.asks(&[form, "--verify=records"]).with_status(2);
+    }
+    assert_eq!(traces(standby.archive()), before);
+    assert_eq!(fs::read_dir(standby.site.path()).unwrap().count(), 6);
+}
+
+#[test]
+fn records_are_read_where_that_is_asked_for() {
+    let standby = Standby::that_waits();
+    let name = "000000010000000000000003";
+    let mut bytes = Segment::named(name).with_records(20).bytes();
+    bytes[Segment::record(7) + 30] ^= 1;
+    standby.site.put(name, bytes);
+    let text = standby.asks(&["--status"]).with_status(0);
+    assert!(!text.contains("checked"), "{text}");
+    let text = standby.asks(&["--status", "--verify=records"]).with_status(1);
+    let lsn = format!("0/{:X}", (3 << 20) + Segment::record(7));
+    let said = format!("SEGMENT     {name} is not ready: the server could read");
+    assert!(text.starts_with(&said), "{text}");
+    assert!(unwrapped(&text).contains(&format!("up to {lsn}, where record")), "{text}");
+    assert!(
+        text.contains("\nchecked     the records of 3, the headers of 3 and the lengths of 3"),
+        "{text}"
+    );
+    let json = standby.asks(&["--status=json", "--verify=records"]).with_status(1);
+    let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(read["archive"]["not_ready"][0]["lsn"], lsn);
+    assert_eq!(read["archive"]["records_checked"], 3);
+}
+
+#[test]
+fn a_large_archive_is_looked_at_in_few_system_calls() {
+    const FILES: u32 = 100_000;
+    const OPENED: usize = 1000;
+    let site = Site::new();
+    let whole = site.path().join("whole");
+    let number = |number: u32| format!("00000001{:08X}{:08X}", number / 4096, number % 4096);
+    for count in 0..FILES {
+        // A file cannot have as many names.
+        if count % 50_000 == 0 {
+            let _ = fs::remove_file(&whole);
+            crate::site::write(&whole, Segment::named(&number(1)).bytes());
+        }
+        fs::hard_link(&whole, site.archive().join(number(count))).unwrap();
+    }
+    let trace = site.path().join("trace");
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-f", "-o"])
+        .arg(&trace)
+        .arg(program())
+        .args(["--status=json"])
+        .arg(site.archive());
+    let output = of_others(&mut strace, "");
+    let read: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(read["archive"]["segments"], FILES);
+    let opened = usize::try_from(read["archive"]["headers_checked"].as_u64().unwrap()).unwrap();
+    assert!((OPENED / 2..=OPENED + 1).contains(&opened), "{opened}");
+    assert_eq!(read["archive"]["missing_segments"], 0);
+    // All of them are the one of number 1. The newest is among those that were looked at.
+    let bad = read["archive"]["not_ready"].as_array().unwrap();
+    assert_eq!(bad.len(), opened - 1);
+    assert_eq!(bad.last().unwrap()["segment"], number(FILES - 1));
+    let trace = fs::read_to_string(trace).unwrap();
+    let calls = trace.lines().count();
+    let opens = trace.lines().filter(|line| line.contains("openat(")).count();
+    assert!(opens <= opened + 100, "{opens} files were opened");
+    assert!(calls <= FILES as usize + 5 * opened + 1000, "{calls} system calls");
+}
+
+/// The answer where the kernel answers otherwise for one file, as strace's `inject` has it.
+fn with_injected(site: &Site, name: &str, faults: &[&str]) -> String {
+    with_injected_and(site, name, faults, &[])
+}
+
+fn with_injected_and(site: &Site, name: &str, faults: &[&str], options: &[&str]) -> String {
+    let path = fs::canonicalize(site.archive()).unwrap().join(name);
+    let mut strace = Command::new("strace");
+    strace.args(["-o", "/dev/null", "-P"]).arg(&path);
+    for fault in faults {
+        strace.arg("-e").arg(format!("inject={fault}"));
+    }
+    strace.arg(program()).arg("--status").args(options).arg(path.parent().unwrap());
+    let output = of_others(&mut strace, "");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_file_that_goes_away_meanwhile_is_no_error_but_an_archive_that_does_is() {
+    let site = Site::with_five_segments();
+    let first = "000000010000000000000001";
+    let well = "OK          nothing is wrong with the archive\n";
+    // Before its length was asked for, and before it was opened.
+    let text = with_injected(&site, first, &["statx:error=ENOENT"]);
+    assert!(text.starts_with(well) && text.contains("; 4 segments, 4 MB; "), "{text}");
+    let gone = ["openat:error=ENOENT", "statx:error=ENOENT:when=2+"];
+    let text = with_injected(&site, first, &gone);
+    assert!(text.starts_with(well) && text.contains("; 5 segments, 5 MB; "), "{text}");
+    assert!(text.contains("\nchecked     the headers of 4 and the lengths of 5"), "{text}");
+
+    // One that came while the directory was read, and was not listed.
+    let listed = ["statx:error=ENOENT:when=1..2"];
+    let text = with_injected(&site, "000000010000000000000003", &listed);
+    assert!(text.starts_with(well) && text.contains("; 4 segments, 4 MB; "), "{text}");
+
+    // What is wrong with one file is not said of the archive, and hides nothing.
+    let text = unwrapped(&with_injected(&site, first, &["statx:error=ESTALE"]));
+    let said = format!("SEGMENT     {first} is not ready: could not be read: Stale file handle");
+    assert!(text.starts_with(&said) && text.contains("; 5 segments, 4 MB; "), "{text}");
+    // Unmounted while it was looked at, so that it looked empty.
+    let required = ["--require-file", "mounted"];
+    let text =
+        Answer::of(Command::new(program()).arg("--status").args(required).arg(site.archive()));
+    assert!(text.with_status(2).starts_with("ARCHIVE     could not read"));
+    site.put("mounted", "");
+    let text = with_injected_and(&site, "mounted", &["statx:error=ENOENT:when=3"], &required);
+    assert!(text.starts_with(well), "{text}");
+    let text = with_injected_and(&site, "mounted", &["statx:error=ENOENT:when=2"], &required);
+    assert!(text.starts_with("ARCHIVE     could not read"), "{text}");
+
+    let text = unwrapped(&with_injected(&site, first, &["pread64:error=EIO"]));
+    let said = format!("SEGMENT     {first} is not ready: could not be read: Input/output error");
+    assert!(text.starts_with(&said), "{text}");
+    assert!(with_injected(&site, first, &["pread64:error=EINTR:when=1"]).starts_with(well));
+}
+
+#[test]
+fn between_two_calls_the_startup_process_says_what_is_replayed() {
+    let mut standby = Standby::that_waits();
+    standby.waiting = None;
+    let asks = |standby: &Standby| standby.asks(&["--status"]).with_status(0);
+    let text = asks(&standby);
+    assert!(!text.contains("waiting for") && !text.contains("behind"), "{text}");
+    // It is pruned as soon as it has been handed over.
+    fs::remove_file(standby.archive().join("000000010000000000000001")).unwrap();
+    let title = "exec -a 'postgres: startup recovering 000000010000000000000001' sleep 1000";
+    let args = ["-c", title].map(OsStr::new);
+    let startup = Process::in_directory(standby.site.path(), "bash", &args);
+    crate::site::wait_until("it is named", || asks(&standby).contains("waiting for"));
+    let text = asks(&standby);
+    assert!(
+        text.starts_with("OK          the standby is replaying what is in the archive\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nwaiting for nothing: 000000010000000000000001 is being replayed\n"),
+        "{text}"
+    );
+    assert!(text.contains("\nbehind      2 segments that are in the archive\n"), "{text}");
+    let end = "000000010000000000000004 and lose nothing\n";
+    assert!(text.contains(&format!("\nfailover    now would end before {end}")), "{text}");
+
+    // It has the history of a later timeline, and will go over to that.
+    let history = "1\t0/300100\tno recovery target specified\n";
+    standby.site.put("00000002.history", history);
+    standby.site.write("pg_wal/00000002.history", history);
+    standby.site.put_segment("000000020000000000000003");
+    standby.site.put_segment("000000020000000000000004");
+    let text = asks(&standby);
+    assert!(text.contains("\nbehind      3 segments that are in the archive\n"), "{text}");
+    assert!(text.contains("\ntimelines   2; none later in the archive\n"), "{text}");
+    drop(startup);
+}
+
+#[test]
+fn an_archive_without_room_for_a_segment_is_full() {
+    if !geteuid().is_root() {
+        eprintln!("only root can mount a small disk: this needs a run as root");
+        return;
+    }
+    let site = Site::new();
+    let small = Some("size=3m");
+    mount(Some("tmpfs"), site.archive(), Some("tmpfs"), MsFlags::empty(), small).unwrap();
+    let asks = || Answer::of(Command::new(program()).arg("--status").arg(site.archive()));
+    site.put_segment("000000010000000000000001");
+    let well = asks();
+    site.put_segment("000000010000000000000002");
+    site.put("000000010000000000000003.partial", [1]);
+    let full = asks();
+    umount2(site.archive(), MntFlags::MNT_DETACH).unwrap();
+    let text = well.with_status(0);
+    assert!(text.contains("answers; tmpfs; 1 segment, 1 MB; 2 MB free"), "{text}");
+    assert!(full.with_status(2).starts_with("FULL        1020 kB are free, less than a segment"));
+}
+
+#[test]
+fn a_trigger_file_that_was_left_behind_is_told_with_its_owner() {
+    let mut standby = Standby::that_waits();
+    standby.waiting = None;
+    let trigger = standby.site.trigger();
+    let asks = |standby: &Standby| {
+        let text = standby.asks(&["--status", "-t", trigger.to_str().unwrap()]);
+        (text.status, unwrapped(&text.text))
+    };
+    let (status, text) = asks(&standby);
+    assert!(status == 0 && text.starts_with("OK  "), "{text}");
+    for (content, word) in [
+        ("", "smart"),
+        ("fast\n", "fast"),
+        ("smart before 000000010000000000000003\n", "smart before"),
+    ] {
+        fs::write(&trigger, content).unwrap();
+        let (status, text) = asks(&standby);
+        let start = format!("TRIGGER     trigger file {trigger:?} of ");
+        assert!(status == 1 && text.starts_with(&start), "{text}");
+        assert!(text.contains(&format!(" asks for failover ({word}) recovery will end")), "{text}");
+    }
+    standby.postmaster = None;
+    let (status, text) = asks(&standby);
+    assert!(status == 2 && text.starts_with("STOPPED "), "{text}");
+    assert!(text.contains("(smart before) remove it, or the standby promotes once"), "{text}");
+    fs::remove_file(standby.site.path().join("recovery.signal")).unwrap();
+    let (_, text) = asks(&standby);
+    assert!(text.contains("(smart before) remove it, or the next standby that"), "{text}");
+}
+
+#[test]
+fn a_file_of_the_server_that_would_never_end_is_not_read() {
+    let standby = Standby::that_waits();
+    let fifo = |path: &Path| mkfifo(path, Mode::from_bits_truncate(0o600)).unwrap();
+    fs::create_dir_all(standby.site.path().join("pg_wal")).unwrap();
+    fifo(&standby.site.path().join("pg_wal/00000002.history"));
+    standby.asks(&["--status"]).with_status(0);
+    let version = standby.site.path().join("PG_VERSION");
+    for plant in [&fifo, &|path: &Path| symlink("/dev/zero", path).unwrap()] as [&dyn Fn(&Path); 2]
+    {
+        fs::remove_file(&version).unwrap();
+        plant(&version);
+        let answer = standby.asks(&["--status"]);
+        let said = format!("not a data directory: could not read {version:?}: not a regular file");
+        assert!(answer.status == 202 && answer.stderr.contains(&said), "{}", answer.stderr);
+    }
+}
+
+#[test]
+fn without_a_data_directory_the_archive_alone_is_looked_at() {
+    let site = Site::with_five_segments();
+    let text =
+        Answer::of(Command::new(program()).arg("--status").arg(site.archive())).with_status(0);
+    assert!(text.starts_with("OK          nothing is wrong with the archive\nnewest "), "{text}");
+    assert!(!text.contains("standby ") && !text.contains("failover"), "{text}");
+
+    // What a standby elsewhere has registered tells how far it is.
+    site.write(
+        "archive/.pg_standby/far",
+        "000000010000000000000002\nasked for 000000010000000000000003 since 2026-11-25T10:00:00Z\n",
+    );
+    let args = ["--status", "--standby-name=far"];
+    let text = Answer::of(Command::new(program()).args(args).arg(site.archive())).with_status(0);
+    assert!(text.contains("\nbehind      2 segments that are in the archive\n"), "{text}");
+
+    // The working directory counts where it is a data directory.
+    site.write("PG_VERSION", "18\n");
+    let ended = site.runs(["--status", "archive"]).ends().with_status(2);
+    assert!(ended.stdout.starts_with("PRIMARY "), "{ended:?}");
+}
+
+#[test]
+fn an_idle_primary_makes_no_lag_and_a_limit_is_exceeded_above_it() {
+    let standby = Standby::that_waits();
+    for name in standby.site.listing() {
+        make_older(&standby.archive().join(name), 7200);
+    }
+    let limits = ["--status", "--behind=0,0"];
+    let text = standby.asks(&limits).with_status(0);
+    assert!(text.contains("\nbehind      nothing that is in the archive\n"), "{text}");
+    standby.asks(&["--status", "--silent=7300"]).with_status(0);
+    let text = standby.asks(&["--status", "--silent=7000"]).with_status(1);
+    assert!(
+        text.starts_with("SILENT      nothing has come for 2 h, the limit is 1 h 56 min"),
+        "{text}"
+    );
+    standby.asks(&["--status", "--silent=60,7000"]).with_status(2);
+    // A time that cannot be true hides nothing.
+    make_newer(&standby.archive().join("000000010000000000000003"), 3600);
+    let text = standby.asks(&["--status", "--silent=60,7000"]).with_status(2);
+    assert!(text.contains("\nnewest      000000010000000000000002, arrived 2 h ago"), "{text}");
+    standby.make_hole();
+    standby.asks(&["--status=plugin", "--behind=3"]).with_status(2);
+}
+
+#[test]
+fn holes_are_looked_for_along_the_line_of_timelines() {
+    let site = Site::new();
+    let asks = || Answer::of(Command::new(program()).arg("--status").arg(site.archive()));
+    // The second began within the segment 3, and the old primary has gone on to 6.
+    site.put("00000002.history", "1\t0/300100\tno recovery target specified\n");
+    for name in ["000000010000000000000002", "000000010000000000000003", "000000010000000000000006"]
+    {
+        site.put_segment(name);
+    }
+    for name in ["000000020000000000000003", "000000020000000000000004"] {
+        site.put_segment(name);
+    }
+    let text = asks().with_status(0);
+    assert!(text.contains("\ntimelines   2; none later in the archive\n"), "{text}");
+    fs::remove_file(site.archive().join("000000020000000000000003")).unwrap();
+    let text = asks().with_status(2);
+    assert!(
+        text.starts_with("HOLE        000000020000000000000003 is missing, 04 is there"),
+        "{text}"
+    );
+}
+
+#[test]
+fn other_standbys_may_need_what_this_one_has_replayed() {
+    let standby = Standby::that_waits();
+    fs::remove_file(standby.archive().join("000000010000000000000001")).unwrap();
+    standby.site.put_segment("000000010000000000000000");
+    let text = unwrapped(&standby.asks(&["--status"]).with_status(0));
+    let said = "\nholes       1 segment that no standby needs is missing, from 000000010000000000000001 on";
+    assert!(text.contains(said), "{text}");
+    standby.site.write("archive/.pg_standby/dr1", "000000010000000000000000\n");
+    let text = standby.asks(&["--status"]).with_status(2);
+    assert!(
+        text.starts_with("HOLE        000000010000000000000001 is missing, 02 to 03"),
+        "{text}"
+    );
+}
