@@ -9,6 +9,8 @@ use std::path::Path;
 use std::str;
 use std::time::SystemTime;
 
+use nix::errno::Errno;
+
 use crate::file_system::is_absence;
 use crate::timestamp::Timestamp;
 use crate::wal::name::SegmentName;
@@ -34,18 +36,30 @@ pub struct Registered {
 }
 
 /// Lists the registrations, by name.
-#[must_use]
-pub fn list(location: &Path) -> Vec<Registered> {
+///
+/// # Errors
+/// Why nobody knows them all.
+pub fn list(location: &Path) -> Result<Vec<Registered>, String> {
     let directory = location.join(DIRECTORY);
+    let failed = |error: Errno| {
+        let error = io::Error::from(error);
+        format!("could not read {directory:?}: {error}")
+    };
+    let mut opened = match open(&directory) {
+        // A symbolic link that leads nowhere is not absent.
+        Err(Errno::ENOENT) if fs::symlink_metadata(&directory).is_err() => return Ok(Vec::new()),
+        opened => opened.map_err(failed)?,
+    };
     let mut found = Vec::new();
-    for entry in open(&directory).iter_mut().flat_map(|open| open.iter()).map_while(Result::ok) {
+    for entry in opened.iter() {
+        let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_bytes();
         if !name.starts_with(b".") {
             found.extend(read(&directory, OsStr::from_bytes(name)));
         }
     }
     found.sort_by(|one, other| one.name.cmp(&other.name));
-    found
+    Ok(found)
 }
 
 /// Reads one as pruning does; `None` where it has gone.

@@ -57,6 +57,8 @@ pub struct Scan {
     pub histories: BTreeSet<u32>,
     /// What the standbys that share the archive have registered, by name.
     pub registered: Vec<Registered>,
+    /// Why that is not known, if it is not.
+    pub unlisted: Option<String>,
     /// Files that are nothing of all this.
     pub others: usize,
 }
@@ -130,7 +132,10 @@ pub fn scan(location: &Path, required_file: Option<&OsStr>, progress: &mut Progr
     scan.failure = read.err().or_else(lacks);
     if scan.failure.is_none() {
         scan.file_system = file_system(location);
-        scan.registered = registered::list(location);
+        match registered::list(location) {
+            Ok(registered) => scan.registered = registered,
+            Err(failure) => scan.unlisted = Some(failure),
+        }
     }
     scan
 }

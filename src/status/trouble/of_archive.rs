@@ -187,6 +187,11 @@ impl Finder<'_> {
     }
 
     fn look_at_registered(&mut self) {
+        if let Some(failure) = &self.status.scan.unlisted {
+            let what = format!("{failure}; nothing is pruned");
+            let remedy = "it has to be a directory that the server's user can read";
+            self.warn(Kind::Standby, what, remedy);
+        }
         for it in &self.status.scan.registered {
             let name = words::name(&it.name);
             let age = self.status.age(it.renewed);

@@ -20,7 +20,7 @@ use super::{
 /// Every kind of trouble, how it is made, and how the text begins then.
 type Fault = (&'static str, i32, fn(&mut Standby));
 
-const FAULTS: [Fault; 45] = [
+const FAULTS: [Fault; 46] = [
     ("OK          the standby has asked for everything that is in the archive", 0, |_| ()),
     ("HOLE        000000010000000000000004 is missing, 05 to 07 are there", 2, |it| it.make_hole()),
     ("HOLE        000000010000000000000004 and 2 more are missing, 07 is there", 2, |it| {
@@ -179,6 +179,7 @@ const FAULTS: [Fault; 45] = [
     ("STANDBY     the registration of \"x\\nHOLE \\u{1b}[31m\" names no segment", 1, |it| {
         it.site.write("archive/.pg_standby/x\nHOLE \x1b[31m", "nonsense\n");
     }),
+    ("STANDBY     could not read", 1, |it| it.site.write("archive/.pg_standby", "")),
     ("ELSEWHERE   the standby waits for files in another archive,", 1, |it| {
         it.waiting = None;
         let site = Site::with("elsewhere", "pg_wal/RECOVERYXLOG");
