@@ -13,7 +13,9 @@ use nix::unistd::{geteuid, mkfifo};
 use crate::site::{Site, program};
 use crate::wal::Segment;
 
-use super::{Answer, Process, Standby, example, make_newer, make_older, of_others, unwrapped};
+use super::{
+    Answer, Process, Standby, example, gzip, make_newer, make_older, of_others, unwrapped,
+};
 
 /// Everything that can be seen of the files below a directory without reading them.
 fn traces(directory: &Path) -> Vec<(PathBuf, u64, i64, i64, i64, i64)> {
@@ -78,6 +80,13 @@ fn records_are_read_where_that_is_asked_for() {
     let read: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(read["archive"]["not_ready"][0]["lsn"], lsn);
     assert_eq!(read["archive"]["records_checked"], 3);
+
+    // A compressed one is read as well.
+    let whole = fs::read(standby.archive().join(name)).unwrap();
+    fs::remove_file(standby.archive().join(name)).unwrap();
+    standby.site.put(&format!("{name}.gz"), gzip(&whole));
+    let text = standby.asks(&["--status", "--verify=records"]).with_status(1);
+    assert!(text.starts_with(&said), "{text}");
 }
 
 #[test]
@@ -272,13 +281,18 @@ fn a_file_of_the_server_that_would_never_end_is_not_read() {
     let fifo = |path: &Path| mkfifo(path, Mode::from_bits_truncate(0o600)).unwrap();
     fs::create_dir_all(standby.site.path().join("pg_wal")).unwrap();
     fifo(&standby.site.path().join("pg_wal/00000002.history"));
-    standby.asks(&["--status"]).with_status(0);
+    let asks = || {
+        let mut command = Command::new("timeout");
+        command.arg("20").arg(program()).args(["--status", "-D"]);
+        Answer::of(command.arg(standby.site.path()).arg(standby.archive()))
+    };
+    asks().with_status(0);
     let version = standby.site.path().join("PG_VERSION");
     for plant in [&fifo, &|path: &Path| symlink("/dev/zero", path).unwrap()] as [&dyn Fn(&Path); 2]
     {
         fs::remove_file(&version).unwrap();
         plant(&version);
-        let answer = standby.asks(&["--status"]);
+        let answer = asks();
         let said = format!("not a data directory: could not read {version:?}: not a regular file");
         assert!(answer.status == 202 && answer.stderr.contains(&said), "{}", answer.stderr);
     }
