@@ -290,7 +290,9 @@ impl Json {
         for character in value.chars() {
             match character {
                 '"' | '\\' => self.text.extend(['\\', character]),
-                '\0'..' ' | '\x7f' => drop(write!(self.text, "\\u{:04x}", u32::from(character))),
+                control if control.is_control() => {
+                    let _ = write!(self.text, "\\u{:04x}", u32::from(control));
+                }
                 other => self.text.push(other),
             }
         }

@@ -165,7 +165,12 @@ impl Scan {
                 self.histories.insert(timeline);
             } else if let Some((segment, form)) = form_of(name.as_bytes()) {
                 let path = location.join(name);
-                self.files.extend(examine(&path, segment, form));
+                let found = examine(&path, segment, form);
+                // An archive that has gone away fails for every file, each time after a while.
+                if found.is_some_and(|it| it.modified.is_none()) {
+                    fs::metadata(location).map_err(|error| (location.to_owned(), error))?;
+                }
+                self.files.extend(found);
             } else if !name.as_bytes().starts_with(b".") {
                 self.others = self.others.saturating_add(1);
             }

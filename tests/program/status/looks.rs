@@ -129,19 +129,23 @@ fn a_large_archive_is_looked_at_in_few_system_calls() {
     assert!(calls <= FILES as usize + 5 * opened + 1000, "{calls} system calls");
 }
 
-/// The answer where the kernel answers otherwise for one file, as strace's `inject` has it.
+/// The answer where the kernel answers otherwise for one file, or for some with blanks between their names, as strace's
+/// `inject` has it.
 fn with_injected(site: &Site, name: &str, faults: &[&str]) -> String {
     with_injected_and(site, name, faults, &[])
 }
 
 fn with_injected_and(site: &Site, name: &str, faults: &[&str], options: &[&str]) -> String {
-    let path = fs::canonicalize(site.archive()).unwrap().join(name);
+    let archive = fs::canonicalize(site.archive()).unwrap();
     let mut strace = Command::new("strace");
-    strace.args(["-o", "/dev/null", "-P"]).arg(&path);
+    strace.args(["-o", "/dev/null"]);
+    for name in name.split(' ') {
+        strace.arg("-P").arg(archive.join(name));
+    }
     for fault in faults {
         strace.arg("-e").arg(format!("inject={fault}"));
     }
-    strace.arg(program()).arg("--status").args(options).arg(path.parent().unwrap());
+    strace.arg(program()).arg("--status").args(options).arg(archive);
     let output = of_others(&mut strace, "");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -168,6 +172,8 @@ fn a_file_that_goes_away_meanwhile_is_no_error_but_an_archive_that_does_is() {
     let text = unwrapped(&with_injected(&site, first, &["statx:error=ESTALE"]));
     let said = format!("SEGMENT     {first} is not ready: could not be read: Stale file handle");
     assert!(text.starts_with(&said) && text.contains("; 5 segments, 4 MB; "), "{text}");
+    let text = with_injected(&site, &format!("{first} ../archive"), &["statx:error=ESTALE"]);
+    assert!(text.starts_with("ARCHIVE     could not read \""), "{text}");
     // Unmounted while it was looked at, so that it looked empty.
     let required = ["--require-file", "mounted"];
     let text =
