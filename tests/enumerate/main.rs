@@ -45,6 +45,9 @@ const A_MINUTE: usize = 2500;
 /// Runs at a time for each processor: many of them only wait.
 const AT_A_TIME: usize = 3;
 
+/// Cases that may go wrong once and not again.
+const MOST_UNSTEADY: usize = 3;
+
 struct Options {
     only: Option<String>,
     slice: Option<usize>,
@@ -108,12 +111,25 @@ fn enumerate() -> io::Result<bool> {
     }
 
     let (all, cases) = choose(&options, &kinds, &listed);
+    let unsteady = AtomicUsize::new(0);
     let verdicts = in_parallel(&places, &cases, |place, case| {
         let calls = &listed[case.kind].0;
-        let verdict = check(&tracer, place, kinds[case.kind], calls, case.call, case.fault)?;
+        let run = || check(&tracer, place, kinds[case.kind], calls, case.call, case.fault);
+        let verdict = run()?;
         tell(case, &calls[case.call], &verdict, options.only.is_some());
-        Ok(verdict)
+        if verdict.breaches.is_empty() || options.only.is_some() {
+            return Ok(verdict);
+        }
+        // A busy machine is late now and then, but hardly twice in the same place.
+        let second = run()?;
+        unsteady.fetch_add(usize::from(second.breaches.is_empty()), Ordering::Relaxed);
+        Ok(second)
     })?;
+    let unsteady = unsteady.into_inner();
+    if unsteady > 0 {
+        println!("told above, and not at a second try: {unsteady}");
+        right = unsteady <= MOST_UNSTEADY;
+    }
     for place in &places {
         if !place.is_untouched()? {
             println!("the bytes of a segment in an archive have changed");
