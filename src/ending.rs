@@ -1,7 +1,6 @@
 //! What is said and left behind when a run ends, for each [`Ending`]. That it ends, and how, is decided elsewhere.
 
 use std::fs;
-use std::path::Path;
 
 use log::{debug, error, info, warn};
 
@@ -9,7 +8,7 @@ use crate::archive::Archive;
 use crate::data_directory;
 use crate::decision::Ending;
 use crate::failover::{Failover, Request, Requester};
-use crate::obstacle::{EarlyEnd, Obstacle, Received};
+use crate::obstacle::{EarlyEnd, Obstacle, Received, warn_of_early_end};
 use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::partial::Partial;
@@ -17,7 +16,6 @@ use crate::promotion;
 use crate::prune;
 use crate::signals::FailoverSignal;
 use crate::wal::name::{Numbering, SegmentName, WalName};
-use crate::wal::records::Stop;
 
 /// A run at its end, with what is known of it.
 pub struct Closing<'a> {
@@ -35,11 +33,6 @@ pub struct Closing<'a> {
     pub failed_copies: u32,
     /// The process id of the server that asked, where it is known.
     pub server: Option<i32>,
-}
-
-/// Says where recovery will end in a segment whose records end early.
-pub fn warn_of_early_end(path: &Path, Stop { at, why, .. }: Stop) {
-    warn!("recovery ends at {at}, within {path:?}, where {why}");
 }
 
 /// Says where recovery will end in a segment that has not been received as a whole.

@@ -48,12 +48,16 @@ pub fn open_regular(
 /// Reads a file that must be a regular one, without blocking, and no more of it than [`LARGEST`].
 ///
 /// # Errors
-/// It cannot be opened or read, or is not a regular file.
+/// It cannot be opened or read, or is not a regular file. Only where it cannot be opened may the error mean absence.
 pub fn read_regular(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-    let opened = open_regular(path.as_ref(), OpenOptions::new().read(true), OFlag::empty())?;
-    let (file, _) = opened.ok_or_else(not_regular)?;
+    let opened = open_regular(path.as_ref(), OpenOptions::new().read(true), OFlag::empty());
+    let (file, _) = match opened {
+        Err(Trouble::Opening(error)) => return Err(error),
+        Err(Trouble::Opened(error)) => return Err(io::Error::other(error)),
+        Ok(opened) => opened.ok_or_else(not_regular)?,
+    };
     let mut content = Vec::new();
-    file.take(LARGEST).read_to_end(&mut content)?;
+    file.take(LARGEST).read_to_end(&mut content).map_err(io::Error::other)?;
     Ok(content)
 }
 

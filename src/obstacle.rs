@@ -226,11 +226,16 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Reports that the file is ready now, if it was reported as not ready.
-    pub fn clear(&mut self, path: &Path) {
+    /// Reports that the file is ready now, if it was reported as not ready, and where a server will stop in it. Returns what
+    /// is known then.
+    pub fn restored(&mut self, path: &Path, stop: Option<Stop>) -> Finding {
+        if let Some(stop) = stop {
+            warn_of_early_end(path, stop);
+        }
         let message = format!("{path:?} is ready now");
         self.condition.clear(&message);
         self.trouble.clear(&message);
+        Finding::Restored
     }
 }
 
@@ -255,6 +260,11 @@ impl fmt::Display for Obstacle {
             Self::Failed(failure) => failure.fmt(f),
         }
     }
+}
+
+/// Says where recovery will end in a segment whose records end early.
+pub fn warn_of_early_end(path: &Path, Stop { at, why, .. }: Stop) {
+    warn!("recovery ends at {at}, within {path:?}, where {why}");
 }
 
 impl EarlyEnd {

@@ -57,10 +57,8 @@ pub enum Extent {
 /// What came of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restored {
-    /// It is at its destination.
-    Whole,
-    /// It is at its destination, and a server will stop in it.
-    Part(Stop),
+    /// It is at its destination; where a server will stop in it, if it will.
+    Done(Option<Stop>),
     /// It was dropped, because it is not good.
     NotYet(Wanting),
     /// It was dropped because something else was asked for meanwhile.
@@ -94,7 +92,7 @@ pub fn restore(
     }
     staged.publish()?;
     debug!("restored {destination:?}");
-    Ok(stop.map_or(Restored::Whole, Restored::Part))
+    Ok(Restored::Done(stop))
 }
 
 /// Puts what has been received of a segment at its destination, with zeros behind it that take no space, unless

@@ -6,7 +6,7 @@ use crate::archive::Archive;
 use crate::caller::Caller;
 use crate::data_directory;
 use crate::decision::{Clocks, Decision, Ending, Finding, Mode, Situation, decide};
-use crate::ending::{self, Closing};
+use crate::ending::Closing;
 use crate::failover::{Failover, Request};
 use crate::obstacle::{Obstacle, Reporter};
 use crate::options::Options;
@@ -99,7 +99,7 @@ impl<'a> Standby<'a> {
                 now,
                 changes_at: [self.search.trusted_at(), self.failover.settles_at()],
             });
-            let result = match (decision, &turn.source) {
+            let found = match (decision, &turn.source) {
                 (Decision::Look, _) => self.search.look(turn.request.as_ref()).map(|source| {
                     turn.source = Some(source);
                     Finding::Ready
@@ -108,34 +108,28 @@ impl<'a> Standby<'a> {
                 (Decision::RestorePart, _) => self.restore_part(turn),
                 _ => return decision,
             };
-            turn.finding =
-                result.unwrap_or_else(|obstacle| turn.obstacle.insert(obstacle).finding());
+            turn.finding = found.unwrap_or_else(|it| turn.obstacle.insert(it).finding());
         }
     }
 
     fn restore(&mut self, source: &Source, extent: Extent) -> Result<Finding, Obstacle> {
-        match restore::restore(source, self.options, extent, || self.is_withdrawn())? {
-            Restored::Withdrawn => return Ok(Finding::Withdrawn),
-            Restored::NotYet(wanting) => return Ok(self.search.remember(source, wanting)),
-            Restored::Whole => {}
-            Restored::Part(stop) => ending::warn_of_early_end(&source.path, stop),
-        }
-        self.reporter.clear(&source.path);
-        Ok(Finding::Restored)
+        Ok(match restore::restore(source, self.options, extent, || self.is_withdrawn())? {
+            Restored::Withdrawn => Finding::Withdrawn,
+            Restored::NotYet(wanting) => self.search.remember(source, wanting),
+            Restored::Done(stop) => self.reporter.restored(&source.path, stop),
+        })
     }
 
     /// Restores what has been received of a segment, or what can be read of one.
     fn restore_part(&mut self, turn: &mut Turn) -> Result<Finding, Obstacle> {
-        let Some(Obstacle::Partial(received)) = &turn.obstacle else {
-            let source = self.search.look_for_part()?;
-            let finding = self.restore(&source, Extent::Part);
-            turn.source = Some(source);
-            return finding;
-        };
-        match &received.partial {
-            Some(it) => restore::restore_partial(it, self.options, || self.is_withdrawn()),
-            None => Ok(Finding::Withdrawn),
+        if let Some(Obstacle::Partial(received)) = &turn.obstacle {
+            let Some(partial) = &received.partial else { return Ok(Finding::Withdrawn) };
+            return restore::restore_partial(partial, self.options, || self.is_withdrawn());
         }
+        let source = self.search.look_for_part()?;
+        let finding = self.restore(&source, Extent::Part);
+        turn.source = Some(source);
+        finding
     }
 
     /// Returns whether what has been copied must not be handed over any more.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-use crate::file_system::{is_absence, not_regular, open_regular};
+use crate::file_system::{Trouble, is_absence, not_regular, open_regular};
 use crate::lease;
 use crate::permission::user_name;
 use crate::wal::name::{Position, SegmentName};
@@ -53,16 +53,16 @@ impl TriggerFile {
             Err(error) => return Err(error),
         };
         let opened = open_regular(path, OpenOptions::new().read(true), OFlag::empty());
-        match opened.map_err(io::Error::from) {
+        match opened {
             Ok(Some((file, metadata))) => Self::read_open(file, metadata).map(Some),
             Ok(None) => Err(not_regular()),
-            Err(error) if is_absence(&error) => Ok(None),
-            Err(error)
+            Err(Trouble::Opening(error)) if is_absence(&error) => Ok(None),
+            Err(Trouble::Opening(error))
                 if error.kind() == io::ErrorKind::PermissionDenied && metadata.len() == 0 =>
             {
                 Ok(Some(Self { content: Vec::new(), metadata, is_closed: false }))
             }
-            Err(error) => Err(error),
+            Err(trouble) => Err(trouble.into()),
         }
     }
 
