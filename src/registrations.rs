@@ -149,7 +149,7 @@ pub fn list(location: &Path) -> Result<BTreeMap<OsString, Registration>, PruneEr
     for _ in 0..LISTINGS {
         let listing = match list_once(directory) {
             Err(PruneError::ListDirectory { source, .. })
-                if source.kind() == io::ErrorKind::NotFound && !is_link(directory) =>
+                if source.kind() == io::ErrorKind::NotFound && is_missing(directory) =>
             {
                 Some((None, BTreeMap::new()))
             }
@@ -165,9 +165,9 @@ pub fn list(location: &Path) -> Result<BTreeMap<OsString, Registration>, PruneEr
     Err(PruneError::Unsteady { path: directory.clone() })
 }
 
-/// Returns whether the registrations are elsewhere: what cannot be found there is not mounted, perhaps.
-fn is_link(directory: &Path) -> bool {
-    fs::symlink_metadata(directory).is_ok_and(|it| it.is_symlink())
+/// Returns whether nothing has that name: where a link leads to may not be mounted.
+fn is_missing(directory: &Path) -> bool {
+    fs::symlink_metadata(directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Lists the registrations; `None` where one was gone before it was read.

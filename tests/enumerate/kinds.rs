@@ -441,7 +441,8 @@ pub const KINDS: &[Kind] = &[
         command: "-s 0.1 -r 1 --require-file mounted -t {trigger} {archive} \
                   000000010000000000000003 pg_wal/RECOVERYXLOG",
         meanwhile: Some(Event::Mounts),
-        missing: &[],
+        // Once it is mounted, a segment that opening does not find is not there.
+        missing: &[SEGMENT_ABSENT],
         races: &[(Event::Mounts, &[Status(0)])],
         marks: true,
         ..READY

@@ -125,6 +125,14 @@ const UNREGISTERED: &str = "somebody has removed the registration by hand";
 
 pub const EXCEPTIONS: &[Exception] = &[
     Exception {
+        kind: "registered",
+        call: "/.pg_standby/.own\", O_WRONLY",
+        faults: &["ENOSPC+", "EDQUOT+", "EROFS+"],
+        point: Point::Pruned,
+        end: None,
+        reason: "the others' registrations cannot be opened either, which is only so where errors are made",
+    },
+    Exception {
         kind: "",
         call: "socketpair(",
         faults: &[],
