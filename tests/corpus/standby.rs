@@ -115,6 +115,8 @@ impl Standby {
             fs::copy(archive.cluster.primary.data.join(file), path.join(file)).doing(file)?;
         }
         fs::write(path.join("standby.signal"), "")?;
+        // What is archived of a timeline behind the branch of another one is to be read as well.
+        fs::write(path.join("postgresql.conf"), "recovery_target_timeline = 'current'\n")?;
         let program = archive.cluster.machine.pg_standby();
         Ok(Self { directory: place, program, archive: directory.to_owned() })
     }
