@@ -23,6 +23,7 @@ pub enum Class {
     Either,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Layout {
     pub classes: Vec<Class>,
     /// Records that begin and end here.
@@ -123,7 +124,7 @@ impl Layout {
                 record = None;
                 layout.mark(&spans, class);
                 if let Some(at) = layout.last.filter(|at| *at >= bytes.len() - block) {
-                    layout.mark(&[at..at + 4], Class::Length);
+                    layout.mark(std::slice::from_ref(&(at..at + 4)), Class::Length);
                 }
                 if is_switch {
                     layout.has_switch = true;
