@@ -5,11 +5,11 @@ use std::fs;
 use std::io::Read;
 use std::time::Duration;
 
-use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::unistd::{geteuid, mkfifo};
+use nix::unistd::mkfifo;
 
+use crate::mounted::Mounted;
 use crate::site::{SEGMENT, Site, shim_that_is_loaded, wait_until};
 use crate::wal::{Segment, after};
 
@@ -109,22 +109,17 @@ fn a_limit_on_file_sizes_is_201_and_leaves_nothing() {
 
 #[test]
 fn a_full_file_system_is_201_until_there_is_room() {
-    if !geteuid().is_root() {
-        // Only root may mount one; the limit on file sizes takes the same path.
-        return a_limit_on_file_sizes_is_201_and_leaves_nothing();
-    }
     let site = Site::new();
     let bytes = site.put_segment(SEGMENT);
-    let pg_wal = site.path().join("pg_wal");
-    let small = Some("size=512k");
-    mount(Some("tmpfs"), &pg_wal, Some("tmpfs"), MsFlags::empty(), small).unwrap();
+    let Some(disk) = Mounted::small(&site.path().join("pg_wal"), "512k") else {
+        // The limit on file sizes takes the same path.
+        return a_limit_on_file_sizes_is_201_and_leaves_nothing();
+    };
     let full = site.asks(&["-s", "0.1", "-r", "1"], SEGMENT).ends();
     let left = (site.restored(), site.litter());
-    let more = MsFlags::MS_REMOUNT;
-    mount(Some("tmpfs"), &pg_wal, Some("tmpfs"), more, Some("size=4m")).unwrap();
+    disk.resize("4m");
     let roomy = site.asks(&[], SEGMENT).ends();
     let restored = site.restored();
-    umount(&pg_wal).unwrap();
     let full = full.with_status(201).saying("No space left on device");
     full.saying("it needs 1048576 bytes, ");
     assert_eq!(left, (None, Vec::new()));

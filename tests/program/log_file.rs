@@ -4,9 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::unistd::geteuid;
-
+use crate::mounted::Mounted;
 use crate::site::{Asking, Ended, FIRST, SEGMENT, Site, output_of, spawn, wait_until};
 use crate::wal::after;
 
@@ -116,20 +114,13 @@ fn a_log_file_without_permission_is_explained() {
 
 #[test]
 fn a_full_disk_under_the_log_file_changes_nothing_else() {
-    if !geteuid().is_root() {
-        eprintln!(
-            "only root can mount a small disk: the other log files that cannot be written stand for this one"
-        );
-        return;
-    }
     let site = Site::new();
     site.put_segment(SEGMENT);
     let logs_to = site.path().join("small");
     fs::create_dir(&logs_to).unwrap();
-    mount(Some("tmpfs"), &logs_to, Some("tmpfs"), MsFlags::empty(), Some("size=4k")).unwrap();
+    let Some(_disk) = Mounted::small(&logs_to, "4k") else { return };
     let _ = fs::write(logs_to.join("all of it"), vec![0; 1 << 16]);
     let ended = logs(&site, "small/log").ends();
-    umount2(&logs_to, MntFlags::MNT_DETACH).unwrap();
     let ended = restored(&site, ended);
     let said = "could not write to log file \"small/log\": No space left on device";
     assert_eq!(ended.stderr.matches(said).count(), 1, "{ended:?}");

@@ -14,6 +14,8 @@
 )]
 
 // What the tests are made of.
+/// File systems of a test's own.
+mod mounted;
 /// Faults that no machine has on demand, loaded into the program.
 #[path = "../shim/mod.rs"]
 mod shim;

@@ -2,15 +2,13 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use filetime::FileTime;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
 
+use crate::mounted::Mounted;
 use crate::site::{Asking, FIRST, Running, SEGMENT, Site, output_of, wait_until};
 use crate::wal::after;
 
@@ -333,27 +331,10 @@ fn a_full_archive_is_pruned_though_the_registration_cannot_be_written() {
     assert_eq!((registration(&site, "a"), segments(&site)), (None, 3));
 }
 
-/// A file system over a directory of the test, as long as it lives.
-struct Mounted(PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
-    }
-}
-
 #[test]
 fn an_archive_without_any_room_left_is_pruned() {
-    if !geteuid().is_root() {
-        eprintln!(
-            "only root can mount a small disk: the test whose registration cannot be written stands for this one"
-        );
-        return;
-    }
     let site = Site::new();
-    let small = Some("size=6m");
-    mount(Some("tmpfs"), site.archive(), Some("tmpfs"), MsFlags::empty(), small).unwrap();
-    let _mounted = Mounted(site.archive().to_owned());
+    let Some(_disk) = Mounted::small(site.archive(), "6m") else { return };
     for count in 0..5 {
         site.put_segment(&after(FIRST, count));
     }
@@ -396,31 +377,10 @@ fn a_registration_that_is_renewed_between_opening_and_reading_their_directory_co
     }
 }
 
-/// Puts a btrfs of its own over `directory`.
-///
-/// # Errors
-/// Why that cannot be done on this machine.
-fn mount_btrfs(image: &Path, directory: &Path) -> Result<Mounted, String> {
-    let run = |command: &mut Command| match output_of(command) {
-        output if output.status.success() => Ok(()),
-        output => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))),
-    };
-    if !geteuid().is_root() {
-        return Err("only root can mount one".to_owned());
-    }
-    let made = fs::File::create(image).and_then(|file| file.set_len(128 << 20));
-    made.map_err(|error| error.to_string())?;
-    run(Command::new("sh")
-        .args(["-c", "PATH=$PATH:/usr/sbin:/sbin exec mkfs.btrfs -q \"$0\""])
-        .arg(image))?;
-    run(Command::new("mount").args(["-t", "btrfs", "-o", "loop"]).args([image, directory]))?;
-    Ok(Mounted(directory.to_owned()))
-}
-
 #[test]
 fn the_same_holds_on_btrfs() {
     let site = Site::new();
-    let mounted = mount_btrfs(&site.path().join("btrfs"), site.archive());
+    let mounted = Mounted::btrfs(&site.path().join("btrfs"), site.archive());
     if let Err(reason) = &mounted {
         eprintln!("no btrfs to test on ({reason}): the test that hides a name stands for this one");
         return;

@@ -6,10 +6,10 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
-use nix::unistd::{geteuid, mkfifo};
+use nix::unistd::mkfifo;
 
+use crate::mounted::Mounted;
 use crate::site::{Site, program};
 use crate::wal::Segment;
 
@@ -231,20 +231,14 @@ fn between_two_calls_the_startup_process_says_what_is_replayed() {
 
 #[test]
 fn an_archive_without_room_for_a_segment_is_full() {
-    if !geteuid().is_root() {
-        eprintln!("only root can mount a small disk: this needs a run as root");
-        return;
-    }
     let site = Site::new();
-    let small = Some("size=3m");
-    mount(Some("tmpfs"), site.archive(), Some("tmpfs"), MsFlags::empty(), small).unwrap();
+    let Some(_disk) = Mounted::small(site.archive(), "3m") else { return };
     let asks = || Answer::of(Command::new(program()).arg("--status").arg(site.archive()));
     site.put_segment("000000010000000000000001");
     let well = asks();
     site.put_segment("000000010000000000000002");
     site.put("000000010000000000000003.partial", [1]);
     let full = asks();
-    umount2(site.archive(), MntFlags::MNT_DETACH).unwrap();
     let text = well.with_status(0);
     assert!(text.contains("answers; tmpfs; 1 segment, 1 MB; 2 MB free"), "{text}");
     assert!(full.with_status(2).starts_with("FULL        1020 kB are free, less than a segment"));
