@@ -1,4 +1,4 @@
-//! The bytes of a file in memory: mapped where the kernel can do that, else read.
+//! The bytes of a file of which little is looked at: mapped where the kernel can do that, else read.
 
 #![allow(unsafe_code, reason = "a file that shrinks under a mapping is no memory any more")]
 
@@ -17,35 +17,18 @@ pub enum Contents {
     Read(Vec<u8>),
 }
 
-/// Returns the bytes of a file that nobody shortens: a copy without a name, or a segment in a WAL directory, which
-/// servers rename and overwrite, but never cut. Should it happen all the same, or a disk fail, the process dies by
-/// SIGBUS, which stops a server and promotes nothing.
+/// Returns the bytes of a segment in a WAL directory: servers rename and overwrite those, but never cut them. Should it
+/// happen all the same, or a disk fail, the process dies by SIGBUS, which stops a server and promotes nothing.
 ///
 /// # Errors
 /// It can be neither mapped nor read.
 pub fn map(file: &File, length: usize) -> io::Result<Contents> {
-    map_with(MmapOptions::new().populate(), file, length)
-}
-
-/// The same for a file of which little is looked at: the kernel shows only what is.
-///
-/// # Errors
-/// It can be neither mapped nor read.
-pub fn map_in_part(file: &File, length: usize) -> io::Result<Contents> {
-    map_with(&mut MmapOptions::new(), file, length)
-}
-
-fn map_with(options: &mut MmapOptions, file: &File, length: usize) -> io::Result<Contents> {
-    // SAFETY: the mapping is read-only, and nobody writes to the file while it lasts, or shortens it (see `map`).
-    let mapped = unsafe { options.len(length).map(file) };
+    // SAFETY: the mapping is read-only, and nobody shortens the file.
+    let mapped = unsafe { MmapOptions::new().len(length).map(file) };
     mapped.map(Contents::Mapped).or_else(|_| read(file, length))
 }
 
-/// Reads the bytes of a file.
-///
-/// # Errors
-/// It cannot be read, or is shorter.
-pub fn read(file: &File, length: usize) -> io::Result<Contents> {
+fn read(file: &File, length: usize) -> io::Result<Contents> {
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(Contents::Read(bytes))

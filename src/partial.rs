@@ -14,14 +14,12 @@ use crate::archive::Found;
 use crate::decompress::{Reader, Trouble};
 use crate::file_system::open_regular;
 use crate::source::Reason;
-use crate::verification::{self, Copy};
+use crate::verification::Verification;
 use crate::wal::flaw::Flaw;
 use crate::wal::header::{HEADER_SIZE, Header};
 use crate::wal::lsn::Lsn;
 use crate::wal::name::SegmentName;
-
-/// Bytes that are read at a time: whole pages, whatever their size.
-const PIECE: usize = 1 << 18;
+use crate::wal::records::PIECE;
 
 /// The valid part of a segment.
 #[derive(Debug)]
@@ -80,8 +78,9 @@ pub fn read(
     if let Err(flaw) = header.check(segment, segment_size, system_identifier) {
         return Ok(Err(Reason::Flaw(flaw)));
     }
-    let copy = Copy { segment, header, contents: &bytes };
-    let Some(valid) = verification::valid(&copy, wal_directory) else {
+    let mut verification = Verification::new(segment, header, Some(wal_directory));
+    verification.read(&bytes);
+    let Some(valid) = verification.valid(bytes.len()) else {
         return Ok(Ok(None));
     };
     bytes.truncate(valid);

@@ -1,10 +1,10 @@
-//! Would the server read through this copy of a segment? A server outside standby mode takes a record that it cannot read
+//! Would the server read through this segment? A server outside standby mode takes a record that it cannot read
 //! for the end of WAL, and promotes there. What follows from the answer is decided elsewhere.
 
 use std::fs::OpenOptions;
 use std::mem;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::debug;
 use nix::fcntl::OFlag;
@@ -13,56 +13,82 @@ use crate::file_system::open_regular;
 use crate::mapping::{self, Contents};
 use crate::wal::header::Header;
 use crate::wal::name::SegmentName;
-use crate::wal::records::{Carry, End, Segment, Stop};
+use crate::wal::records::{Carry, End, Scan, Segment, Stop, stop_at_magic};
 
-/// A copy of a segment that is to be read.
-pub struct Copy<'a> {
-    /// The segment.
-    pub segment: SegmentName,
-    /// What its first page says.
-    pub header: Header,
-    /// Its bytes, all of them.
-    pub contents: &'a [u8],
+/// Reads the records of a segment as the server would, piece by piece.
+pub struct Verification {
+    segment: SegmentName,
+    header: Header,
+    /// The magic of the segment before, where that is known.
+    magic: Option<u16>,
+    /// `None` where the records are laid out in a way that is not known here.
+    scan: Option<Scan>,
+    has_begun: bool,
+    /// Where the server would not even begin.
+    stop: Option<Stop>,
+    elapsed: Duration,
 }
 
-/// Reads the records of a copy as the server would. Returns where the server would stop before the segment's end, if it
-/// would. Records laid out in a way that is not known here are not read. `wal_directory` has what the server has read
-/// before; `None` where it begins with this segment.
-#[must_use]
-pub fn stop(copy: &Copy, wal_directory: Option<&Path>) -> Option<Stop> {
-    match read(copy, wal_directory)? {
-        End::Switch | End::LastByte => None,
-        End::Stops(stop) => Some(stop),
+impl Verification {
+    /// A segment whose first page says that. `wal_directory` has what the server has read before; `None` where it begins
+    /// with this segment.
+    #[must_use]
+    pub fn new(segment: SegmentName, header: Header, wal_directory: Option<&Path>) -> Self {
+        let started = Instant::now();
+        let before = wal_directory.and_then(|directory| before(segment, &header, directory));
+        let magic = before.as_ref().map(|(_, header, _)| header.magic);
+        let carry = before.zip(wal_directory).and_then(|(before, path)| carry(before, path));
+        let scan = Scan::new(&header, segment.timeline, carry.as_ref());
+        let elapsed = started.elapsed();
+        Self { segment, header, magic, scan, has_begun: false, stop: None, elapsed }
     }
-}
 
-/// Reads the records of the beginning of a segment. Returns how many bytes of it are valid: up to the end of the last whole
-/// record. `None` where the records are laid out in a way that is not known here.
-#[must_use]
-pub fn valid(copy: &Copy, wal_directory: &Path) -> Option<usize> {
-    match read(copy, Some(wal_directory))? {
-        End::Switch | End::LastByte => Some(copy.contents.len()),
-        End::Stops(stop) => Some(stop.valid),
+    /// Reads on. Only the last piece may be shorter than
+    /// [`PIECE`](crate::wal::records::PIECE).
+    pub fn read(&mut self, piece: &[u8]) {
+        let started = Instant::now();
+        if !mem::replace(&mut self.has_begun, true) {
+            self.stop = stop_at_magic(piece, &self.header, self.magic);
+        }
+        if let (None, Some(scan)) = (self.stop, &mut self.scan) {
+            scan.read(piece);
+        }
+        self.elapsed = self.elapsed.saturating_add(started.elapsed());
     }
-}
 
-fn read(copy: &Copy, wal_directory: Option<&Path>) -> Option<End> {
-    let Copy { segment, header, contents } = copy;
-    let before = wal_directory.and_then(|directory| before(*segment, header, directory));
-    let magic = before.as_ref().map(|(_, header, _)| header.magic);
-    if let Some(stop) = Segment::stop_at_magic(contents, header, magic) {
-        return Some(End::Stops(stop));
+    /// Returns where the server would stop before the segment's end, if it would.
+    #[must_use]
+    pub fn stop(self) -> Option<Stop> {
+        match self.end()? {
+            End::Switch | End::LastByte => None,
+            End::Stops(stop) => Some(stop),
+        }
     }
-    let Some(records) = Segment::new(contents, header, segment.timeline) else {
-        debug!("records of {segment} are not checked: magic {:04X} is not known", header.magic);
-        return None;
-    };
-    let started = Instant::now();
-    let carry = before.zip(wal_directory).and_then(|(before, directory)| carry(before, directory));
-    let verdict = records.check(carry.as_ref());
-    let elapsed = started.elapsed().as_secs_f64() * 1000.0;
-    debug!("checked {} records of {segment} in {elapsed:.1} ms", verdict.records);
-    Some(verdict.end)
+
+    /// Returns how many of the `length` bytes that were read are valid: up to the end of the last whole record. `None`
+    /// where the records are laid out in a way that is not known here.
+    #[must_use]
+    pub fn valid(self, length: usize) -> Option<usize> {
+        match self.end()? {
+            End::Switch | End::LastByte => Some(length),
+            End::Stops(stop) => Some(stop.valid),
+        }
+    }
+
+    fn end(self) -> Option<End> {
+        let Self { segment, header, scan, stop, elapsed, .. } = self;
+        if let Some(stop) = stop {
+            return Some(End::Stops(stop));
+        }
+        let Some(scan) = scan else {
+            debug!("records of {segment} are not checked: magic {:04X} is not known", header.magic);
+            return None;
+        };
+        let verdict = scan.verdict();
+        let milliseconds = elapsed.as_secs_f64() * 1000.0;
+        debug!("checked {} records of {segment} in {milliseconds:.1} ms", verdict.records);
+        Some(verdict.end)
+    }
 }
 
 /// A segment in the server's WAL directory.
@@ -94,7 +120,7 @@ fn before(segment: SegmentName, header: &Header, wal_directory: &Path) -> Option
         let path = wal_directory.join(name.to_string());
         let (file, metadata) =
             open_regular(&path, OpenOptions::new().read(true), OFlag::empty()).ok()??;
-        let contents = mapping::map_in_part(&file, usize::try_from(metadata.len()).ok()?).ok()?;
+        let contents = mapping::map(&file, usize::try_from(metadata.len()).ok()?).ok()?;
         let found = Header::parse(&contents).ok()?;
         found.check(name, metadata.len(), Some(header.system_identifier)).ok()?;
         Some((name, found, contents))

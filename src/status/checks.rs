@@ -16,7 +16,7 @@ use crate::source::Reason;
 use crate::wal::flaw::Flaw;
 use crate::wal::header::{HEADER_SIZE, Header};
 use crate::wal::name::{Numbering, Position, SegmentName};
-use crate::wal::records::{Carry, End, Segment, Stop};
+use crate::wal::records::{Carry, End, PIECE, Scan, Stop};
 
 use super::scan::{Form, Found, open_unnoticed};
 use super::words;
@@ -362,24 +362,30 @@ fn read_records(
     carry: Option<&Carry>,
 ) -> Result<Option<(End, Option<Carry>)>, Why> {
     let Some(Ok((file, _))) = open(path) else { return Ok(None) };
-    // Not mapped: whoever copies into the archive may shorten it.
     let mut reader = Reader::new(&file, found.is_compressed());
-    let mut bytes = vec![0; HEADER_SIZE];
-    let mut read_on = |bytes: &mut [u8]| {
-        let (filled, result) = reader.fill(bytes);
+    let mut piece = vec![0; PIECE];
+    let mut read_on = |piece: &mut [u8]| {
+        let (filled, result) = reader.fill(piece);
         result.map(|()| filled).map_err(Why::from)
     };
-    read_on(&mut bytes)?;
-    let Ok(header) = Header::parse(&bytes) else { return Ok(None) };
-    bytes.resize(header.numbering.segment_size as usize, 0);
-    let filled = read_on(bytes.get_mut(HEADER_SIZE..).unwrap_or_default())?;
-    bytes.truncate(filled.saturating_add(HEADER_SIZE));
-    // What follows a compressed segment, or its checksum, is read as well.
-    if read_on(&mut [0])? > 0 {
-        return Err(Why::Unreadable("longer than a segment".to_owned()));
+    let mut filled = read_on(&mut piece)?;
+    let Ok(header) = Header::parse(piece.get(..filled).unwrap_or_default()) else {
+        return Ok(None);
+    };
+    let mut length: u64 = 0;
+    let mut scan = Scan::new(&header, found.name.timeline, carry);
+    // To the end: what follows a compressed segment, or its checksum, is read as well.
+    while filled > 0 {
+        length = length.saturating_add(filled as u64);
+        if length > header.numbering.segment_size.into() {
+            return Err(Why::Unreadable("longer than a segment".to_owned()));
+        }
+        if let Some(scan) = &mut scan {
+            scan.read(piece.get(..filled).unwrap_or_default());
+        }
+        filled = read_on(&mut piece)?;
     }
-    let segment = Segment::new(&bytes, &header, found.name.timeline);
-    Ok(segment.map(|segment| segment.check(carry)).map(|verdict| (verdict.end, verdict.carry)))
+    Ok(scan.map(Scan::verdict).map(|verdict| (verdict.end, verdict.carry)))
 }
 
 impl Found {

@@ -93,6 +93,11 @@ pub struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
+    /// Bytes of it that there are.
+    pub fn length(&self) -> usize {
+        self.header_size.saturating_add(self.body.len())
+    }
+
     /// Reads the page that stands `offset` bytes into its segment, at `address`.
     ///
     /// # Errors

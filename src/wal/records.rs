@@ -5,7 +5,10 @@
 //! Pure and linear in the length. A record may go on in later segments; a [`Carry`] takes over what the segments before
 //! tell. What a record does once it is replayed is the server's matter, and so is whether its contents make sense.
 
+mod carry;
 mod skim;
+
+use std::mem;
 
 use super::damage::Damage;
 use super::header::{Bytes, Header};
@@ -13,13 +16,34 @@ use super::lsn::Lsn;
 use super::page::{Format, Page, other_magic};
 use super::record::{self, Head, Unfinished};
 
-/// The bytes of a segment, or of as much of it as there is.
+use carry::Open;
+
+pub use carry::Carry;
+pub use skim::Segment;
+
+/// Bytes to read a segment in: whole pages, whatever their size, and two of them at least.
+pub const PIECE: usize = 1 << 18;
+
+/// Where a segment stands, and how it is laid out.
 #[derive(Clone, Copy, Debug)]
-pub struct Segment<'a> {
-    bytes: &'a [u8],
+struct Layout {
     format: Format,
     start: Lsn,
     timeline: u32,
+}
+
+impl Layout {
+    fn of(header: &Header, timeline: u32) -> Option<Self> {
+        Some(Self { format: Format::of(header)?, start: header.lsn, timeline })
+    }
+
+    fn segment_size(self) -> usize {
+        self.format.segment_size as usize
+    }
+
+    fn block_size(self) -> usize {
+        self.format.block_size as usize
+    }
 }
 
 /// What became of reading a segment.
@@ -55,101 +79,33 @@ pub struct Stop {
     pub why: Damage,
 }
 
-/// What the segments before a segment tell about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Carry {
-    /// The segment it is for.
-    next: Lsn,
-    /// Of the last page.
-    timeline: u32,
-    /// The last whole record, where one was seen.
-    previous: Option<Lsn>,
-    open: Open,
+/// Returns where a server stops that finds a magic on the first page which is not its own: at once. It is told from
+/// that of the segment `before`, or from the next page, where `bytes` has that.
+#[must_use]
+pub fn stop_at_magic(bytes: &[u8], header: &Header, before: Option<u16>) -> Option<Stop> {
+    let expected = other_magic(bytes, header, before)?;
+    let (page, found) = (header.lsn, header.magic);
+    Some(Stop { at: page, valid: 0, why: Damage::Magic { page, found, expected } })
 }
 
-/// What goes on over the edge of a page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Open {
-    /// Nothing: the next record begins there.
-    Nothing,
-    /// A record whose beginning was seen.
-    Record(Unfinished),
-    /// A record whose beginning was not seen, so much is missing of it.
-    Tail { missing: u32 },
-    /// Whatever the first page says.
-    Unknown,
-}
-
-impl Carry {
-    /// Returns whether a record goes on whose beginning lies before all the segments that were read for this. To check
-    /// that record whole, begin one segment earlier.
-    #[must_use]
-    pub fn begins_earlier(&self) -> bool {
-        matches!(self.open, Open::Tail { .. })
-    }
-
-    /// The start of the segment it is for.
-    #[cfg(test)]
-    #[must_use]
-    pub fn next(&self) -> Lsn {
-        self.next
-    }
-}
-
-impl<'a> Segment<'a> {
-    /// A segment whose first page has that header and whose name has that timeline. `None` where its records are laid
-    /// out in a way not known here, so that the header alone counts: before 9.5, or later than the last release known.
-    #[must_use]
-    pub fn new(bytes: &'a [u8], header: &Header, timeline: u32) -> Option<Self> {
-        Some(Self { bytes, format: Format::of(header)?, start: header.lsn, timeline })
-    }
-
-    /// Returns where a server stops that finds a magic on the first page which is not its own: at once. It is told from
-    /// that of the segment `before`, or from the next page.
-    #[must_use]
-    pub fn stop_at_magic(bytes: &[u8], header: &Header, before: Option<u16>) -> Option<Stop> {
-        let expected = other_magic(bytes, header, before)?;
-        let (page, found) = (header.lsn, header.magic);
-        Some(Stop { at: page, valid: 0, why: Damage::Magic { page, found, expected } })
-    }
-
-    /// Reads the records and their checksums.
-    ///
-    /// Without a `carry` (or with one for another segment) a record that goes on from the segment before is held
-    /// against the lengths on its pages only, and the first record's link to the one before only has to lead back.
-    /// A carry has to come from the segment that the server itself read before this one.
-    #[must_use]
-    pub fn check(&self, carry: Option<&Carry>) -> Verdict {
-        let mut scan = Scan::new(*self, carry, true);
-        let open = self.open(carry);
-        let end = scan.run(open, 0);
-        let (end, carry) = match end {
-            Ok((end, open)) => (end, Some(scan.carry(open))),
-            Err((at, why)) => (End::Stops(Stop { at, valid: scan.valid, why }), None),
-        };
-        Verdict { records: scan.records, end, carry }
-    }
-
-    fn open(&self, carry: Option<&Carry>) -> Open {
-        self.own(carry).map_or(Open::Unknown, |carry| carry.open.clone())
-    }
-
-    fn own<'c>(&self, carry: Option<&'c Carry>) -> Option<&'c Carry> {
-        carry.filter(|carry| carry.next == self.start)
-    }
-}
-
-/// A reader on its way through a segment.
-struct Scan<'a> {
-    segment: Segment<'a>,
+/// Reads the records of a segment and their checksums, page after page.
+pub struct Scan {
+    layout: Layout,
     /// Whether to compute checksums.
     checksums: bool,
+    /// Bytes from the segment's start to the page that comes next.
+    offset: usize,
+    /// Bytes from the start of that page to the record to begin with; 0 for whatever begins or goes on there.
+    into_page: usize,
     /// Of the page read last.
     timeline: u32,
+    open: Open,
     /// The last whole record, where one was seen.
     previous: Option<Lsn>,
     records: u64,
     valid: usize,
+    /// `None` while there is more to read.
+    end: Option<End>,
 }
 
 /// The record that cannot be read, and why.
@@ -162,59 +118,100 @@ enum Kind {
     Other,
 }
 
-impl<'a> Scan<'a> {
-    fn new(segment: Segment<'a>, carry: Option<&Carry>, checksums: bool) -> Self {
-        let carry = segment.own(carry);
+impl Scan {
+    /// A segment whose first page has that header and whose name has that timeline. `None` where its records are laid
+    /// out in a way not known here, so that the header alone counts: before 9.5, or later than the last release known.
+    ///
+    /// Without a `carry` (or with one for another segment) a record that goes on from the segment before is held
+    /// against the lengths on its pages only, and the first record's link to the one before only has to lead back.
+    /// A carry has to come from the segment that the server itself read before this one.
+    #[must_use]
+    pub fn new(header: &Header, timeline: u32, carry: Option<&Carry>) -> Option<Self> {
+        Some(Self::with_checksums(true, Layout::of(header, timeline)?, carry))
+    }
+
+    fn with_checksums(checksums: bool, layout: Layout, carry: Option<&Carry>) -> Self {
+        let carry = carry.filter(|carry| carry.next == layout.start);
         Self {
-            segment,
+            layout,
             checksums,
+            offset: 0,
+            into_page: 0,
             timeline: carry.map_or(0, |carry| carry.timeline),
+            open: carry.map_or(Open::Unknown, |carry| carry.open.clone()),
             previous: carry.and_then(|carry| carry.previous),
             records: 0,
             valid: 0,
+            end: None,
         }
     }
 
-    fn carry(&self, open: Open) -> Carry {
-        let next = self.segment.start.plus(self.segment.format.segment_size as usize);
+    /// Reads on. Only the last piece may end within a page: that is where the file ends.
+    pub fn read(&mut self, piece: &[u8]) {
+        for page in piece.chunks(self.layout.block_size()) {
+            if self.end.is_some() {
+                return;
+            }
+            self.end = self
+                .read_page(page)
+                .unwrap_or_else(|(at, why)| Some(End::Stops(Stop { at, valid: self.valid, why })));
+        }
+    }
+
+    /// To be asked when there is nothing more to read.
+    #[must_use]
+    pub fn verdict(mut self) -> Verdict {
+        let end = match self.end {
+            Some(end) => end,
+            None => {
+                let why = self.short(0);
+                End::Stops(Stop { at: self.reading(&self.open), valid: self.valid, why })
+            }
+        };
+        let carry = match end {
+            End::Switch | End::LastByte => Some(self.carry()),
+            End::Stops(_) => None,
+        };
+        Verdict { records: self.records, end, carry }
+    }
+
+    fn carry(&mut self) -> Carry {
+        let next = self.layout.start.plus(self.layout.segment_size());
+        let open = mem::replace(&mut self.open, Open::Nothing);
         Carry { next, timeline: self.timeline, previous: self.previous, open }
     }
 
-    /// Reads from a record that begins `from` bytes into the segment, or from the segment's start on.
-    fn run(&mut self, mut open: Open, from: usize) -> Result<(End, Open), Bad> {
-        let block_size = self.segment.format.block_size as usize;
-        let mut into_page = from & block_size.wrapping_sub(1);
-        let mut offset = from.wrapping_sub(into_page);
-        while offset < self.segment.format.segment_size as usize {
-            let page = self.page(offset).map_err(|damage| (self.reading(&open, offset), damage))?;
-            if offset == 0 && self.valid == 0 {
-                self.valid = page.header_size;
-            }
-            let mut at = into_page.saturating_sub(page.header_size);
-            if into_page == 0 {
-                let (kind, behind) = self.go_on(&mut open, &page, offset)?;
-                if kind == Kind::Switch {
-                    return Ok((End::Switch, Open::Nothing));
-                }
-                at = behind;
-            }
-            into_page = 0;
-            if matches!(open, Open::Nothing) {
-                open = match self.page_of_records(&page, offset, at)? {
-                    Some(open) => open,
-                    None => return Ok((End::Switch, Open::Nothing)),
-                };
-            }
-            offset = offset.saturating_add(block_size);
+    /// Reads the next page. Returns how reading the segment ends, if it does with that page.
+    fn read_page(&mut self, bytes: &[u8]) -> Result<Option<End>, Bad> {
+        let mut open = mem::replace(&mut self.open, Open::Nothing);
+        let page = self.page(bytes).map_err(|damage| (self.reading(&open), damage))?;
+        if self.offset == 0 && self.valid == 0 {
+            self.valid = page.header_size;
         }
-        Ok((End::LastByte, open))
+        let mut at = self.into_page.saturating_sub(page.header_size);
+        if self.into_page == 0 {
+            let (kind, behind) = self.go_on(&mut open, &page)?;
+            if kind == Kind::Switch {
+                return Ok(Some(End::Switch));
+            }
+            at = behind;
+        }
+        self.into_page = 0;
+        if matches!(open, Open::Nothing) {
+            open = match self.page_of_records(&page, at)? {
+                Some(open) => open,
+                None => return Ok(Some(End::Switch)),
+            };
+        }
+        self.open = open;
+        self.offset = self.offset.saturating_add(self.layout.block_size());
+        Ok((self.offset >= self.layout.segment_size()).then_some(End::LastByte))
     }
 
-    fn page(&mut self, offset: usize) -> Result<Page<'a>, Damage> {
-        let Segment { bytes, format, start, timeline } = self.segment;
-        let end = offset.saturating_add(format.block_size as usize).min(bytes.len());
-        let address = start.plus(offset);
-        let page = Page::read(format, bytes.get(offset..end).unwrap_or_default(), address, offset)?;
+    fn page<'a>(&mut self, bytes: &'a [u8]) -> Result<Page<'a>, Damage> {
+        let Layout { format, timeline, .. } = self.layout;
+        let address = self.address();
+        let page = Page::read(format, bytes, address, self.offset)?;
         if page.timeline < self.timeline {
             let (found, before) = (page.timeline, self.timeline);
             return Err(Damage::EarlierTimeline { page: address, found, before });
@@ -228,23 +225,23 @@ impl<'a> Scan<'a> {
         Ok(page)
     }
 
+    /// Of the page that is being read.
+    fn address(&self) -> Lsn {
+        self.layout.start.plus(self.offset)
+    }
+
     /// The record that is being read where a page does not help.
-    fn reading(&self, open: &Open, offset: usize) -> Lsn {
+    fn reading(&self, open: &Open) -> Lsn {
         match open {
             Open::Record(unfinished) => unfinished.start,
-            Open::Tail { .. } => self.segment.start,
-            Open::Nothing | Open::Unknown => self.segment.start.plus(offset),
+            Open::Tail { .. } => self.layout.start,
+            Open::Nothing | Open::Unknown => self.address(),
         }
     }
 
     /// Takes what is left of a record from the page's start. Returns what it was if it ends there, and where in the
     /// page's body the next one begins.
-    fn go_on(
-        &mut self,
-        open: &mut Open,
-        page: &Page<'a>,
-        offset: usize,
-    ) -> Result<(Kind, usize), Bad> {
+    fn go_on(&mut self, open: &mut Open, page: &Page) -> Result<(Kind, usize), Bad> {
         if matches!(open, Open::Unknown) && page.continues {
             *open = Open::Tail { missing: page.remaining };
         }
@@ -257,8 +254,7 @@ impl<'a> Scan<'a> {
             *open = Open::Nothing;
             return Ok((Kind::Other, 0));
         };
-        let record = self.reading(open, offset);
-        let address = self.segment.start.plus(offset);
+        let (record, address) = (self.reading(open), self.address());
         if !page.continues {
             return Err((record, Damage::NotContinued { page: address }));
         }
@@ -267,7 +263,7 @@ impl<'a> Scan<'a> {
             return Err((record, Damage::RemainingLength { page: address, found, expected }));
         }
         let Some(part) = self.part(page, missing) else {
-            return Err((record, self.short()));
+            return Err((record, self.short(page.length())));
         };
         let whole = part.len() == missing as usize;
         let behind = record::aligned(part.len());
@@ -285,7 +281,9 @@ impl<'a> Scan<'a> {
                     Kind::Other
                 }
             }
-            _ if whole && offset == 0 && record::ends_in_switch(part, page.body) => Kind::Switch,
+            _ if whole && self.offset == 0 && record::ends_in_switch(part, page.body) => {
+                Kind::Switch
+            }
             _ => {
                 *open = Open::Tail { missing: missing.saturating_sub(record::length(part)) };
                 Kind::Other
@@ -293,36 +291,32 @@ impl<'a> Scan<'a> {
         };
         if whole {
             *open = Open::Nothing;
-            self.valid = offset.saturating_add(page.header_size).saturating_add(behind);
+            self.valid = self.offset.saturating_add(page.header_size).saturating_add(behind);
         }
         Ok((kind, behind))
     }
 
     /// Reads the records that begin at `at` in the page's body and behind. Returns what goes on over the page's end;
     /// `None` where there was a switch record.
-    fn page_of_records(
-        &mut self,
-        page: &Page<'a>,
-        offset: usize,
-        mut at: usize,
-    ) -> Result<Option<Open>, Bad> {
-        let body_offset = offset.saturating_add(page.header_size);
-        let body_size = (self.segment.format.block_size as usize).saturating_sub(page.header_size);
+    fn page_of_records(&mut self, page: &Page, mut at: usize) -> Result<Option<Open>, Bad> {
+        let body_offset = self.offset.saturating_add(page.header_size);
+        let body_size = self.layout.block_size().saturating_sub(page.header_size);
         while at < body_size {
-            let record = self.segment.start.plus(body_offset.saturating_add(at));
+            let record = self.layout.start.plus(body_offset.saturating_add(at));
             if at == 0 && page.continues {
-                let (page, found) = (self.segment.start.plus(offset), page.remaining);
+                let (page, found) = (self.address(), page.remaining);
                 return Err((record, Damage::NothingToContinue { page, found }));
             }
             let rest = page.body.get(at..).unwrap_or_default();
-            let length = Bytes(rest).u32_at(0).ok_or_else(|| (record, self.short()))?;
+            let length =
+                Bytes(rest).u32_at(0).ok_or_else(|| (record, self.short(page.length())))?;
             if let Some(header) = rest.first_chunk() {
                 self.check_header(header, record).map_err(|why| (record, why))?;
             }
             record::check_length(length).map_err(|why| (record, why))?;
             if let Some(bytes) = rest.get(..length as usize) {
                 let (header, data) =
-                    bytes.split_first_chunk().ok_or_else(|| (record, self.short()))?;
+                    bytes.split_first_chunk().ok_or_else(|| (record, self.short(page.length())))?;
                 let checksum = if self.checksums { record::checksum(0, data) } else { 0 };
                 self.check_sum(header, checksum).map_err(|why| (record, why))?;
                 at = at.saturating_add(record::aligned(length as usize));
@@ -331,7 +325,7 @@ impl<'a> Scan<'a> {
                     return Ok(None);
                 }
             } else if at.saturating_add(rest.len()) < body_size {
-                return Err((record, self.short()));
+                return Err((record, self.short(page.length())));
             } else {
                 return Ok(Some(Open::Record(Unfinished::new(
                     record,
@@ -345,21 +339,22 @@ impl<'a> Scan<'a> {
     }
 
     /// The part of a record that stands at the start of a page; `None` where the file ends within.
-    fn part(&self, page: &Page<'a>, missing: u32) -> Option<&'a [u8]> {
-        let room = (self.segment.format.block_size as usize).saturating_sub(page.header_size);
+    fn part<'a>(&self, page: &Page<'a>, missing: u32) -> Option<&'a [u8]> {
+        let room = self.layout.block_size().saturating_sub(page.header_size);
         page.body.get(..room.min(missing as usize))
     }
 
-    fn short(&self) -> Damage {
-        let found = self.segment.bytes.len() as u64;
-        Damage::Short { found, expected: self.segment.format.segment_size.into() }
+    /// The file ends so many bytes into the page.
+    fn short(&self, bytes: usize) -> Damage {
+        let found = self.offset.saturating_add(bytes) as u64;
+        Damage::Short { found, expected: self.layout.format.segment_size.into() }
     }
 
     /// What the server holds against a record's header as soon as it has it.
     fn check_header(&self, header: &Head, record: Lsn) -> Result<(), Damage> {
         record::check_length(Bytes(header).u32_at(0).unwrap_or_default())?;
         let [.., _, manager, _, _, _, _, _, _] = *header;
-        if !self.segment.format.has_manager(manager) {
+        if !self.layout.format.has_manager(manager) {
             return Err(Damage::ResourceManager { found: manager });
         }
         let found = Lsn(Bytes(header).u64_at(8).unwrap_or_default());

@@ -58,12 +58,6 @@ pub const SPARES: &[Spare] = &[
         reason: "it only tells how far notifications can be trusted",
     },
     Spare {
-        call: "copy_file_range(",
-        errors: &[],
-        is_for_pruning: false,
-        reason: "what the kernel does not copy is copied by hand",
-    },
-    Spare {
         call: "fallocate(",
         errors: &["EOPNOTSUPP", "ENOSYS", "EINVAL"],
         is_for_pruning: false,

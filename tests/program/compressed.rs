@@ -369,7 +369,7 @@ fn what_was_found_damaged_is_decompressed_again_only_when_it_has_changed() {
 #[test]
 fn memory_is_bounded_whatever_the_data_say_of_themselves() {
     let bytes = segment(SEGMENT);
-    // The mappings of the program, of the C library and of the segment are most of it.
+    // The mappings of the program and of the C library are most of it.
     let limited = |site: &Site| {
         let ended = site.asks(&["--no-wait"], SEGMENT).after("ulimit -v 40000").ends();
         assert_eq!(site.litter(), Vec::<String>::new());

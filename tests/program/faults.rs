@@ -57,17 +57,6 @@ fn a_file_system_without_nameless_files_gets_a_temporary_name() {
 }
 
 #[test]
-fn a_kernel_that_does_not_copy_changes_nothing() {
-    let site = Site::new();
-    let name = "000000010000000000000001";
-    let bytes = Segment::sized(name, 16 << 20).bytes();
-    site.put(name, &bytes);
-    let asking = site.asks(&[], name).with_fault("kernel");
-    asking.ends().with_status(0).in_silence();
-    assert!(site.restored() == Some(bytes));
-}
-
-#[test]
 fn standard_error_that_is_closed_or_full_changes_nothing_about_what_is_restored() {
     for redirection in ["2>&-", "2>/dev/full", ">&- 2>&- <&-", ">/dev/full 2>&1"] {
         let site = Site::new();

@@ -6,8 +6,10 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use filetime::{FileTime, set_file_handle_times, set_file_mtime};
+use tempfile::TempDir;
 
-use crate::site::{SEGMENT, Site, wait_until};
+use crate::mounted::Mounted;
+use crate::site::{Asking, SEGMENT, Site, wait_until};
 use crate::wal::{RECORD, Segment, after};
 
 /// Segments have 1 MB: [`SEGMENT`] begins at 0/500000, its records at 0/500028.
@@ -222,17 +224,34 @@ fn records_of_a_layout_that_is_not_known_are_not_read_which_d_says() {
     }
 }
 
+/// A damaged segment is refused, and taken when it is mended.
+fn records_are_checked<'a>(site: &'a Site, on_this_machine: impl Fn(Asking<'a>) -> Asking<'a>) {
+    site.put(SEGMENT, damaged());
+    let asks = |options: &[&str]| on_this_machine(site.asks(options, SEGMENT));
+    asks(&["-s", "0.1", "-w", "0.4"]).ends().with_status(1).saying(MESSAGE);
+    assert!(site.litter().is_empty(), "{:?}", site.litter());
+    site.put(SEGMENT, good());
+    asks(&[]).ends().with_status(0);
+    assert_eq!(site.restored(), Some(good()));
+}
+
 #[test]
-fn a_file_system_without_mappings_or_nameless_files_changes_nothing() {
-    for fault in ["tmpfile", "kernel"] {
-        let site = site();
-        let asks = |options: &[&str]| site.asks(options, SEGMENT).with_fault(fault);
-        asks(&["-s", "0.1", "-w", "0.4"]).ends().with_status(1).saying(MESSAGE);
-        assert!(site.litter().is_empty(), "{:?}", site.litter());
-        site.put(SEGMENT, good());
-        asks(&[]).ends().with_status(0);
-        assert_eq!(site.restored(), Some(good()));
+fn a_file_system_without_nameless_files_changes_nothing() {
+    records_are_checked(&Site::new(), |asking| asking.with_fault("tmpfile"));
+}
+
+#[test]
+fn a_copy_that_shares_the_blocks_of_the_segment_is_checked_as_well() {
+    let (site, image) = (Site::new(), TempDir::new().unwrap());
+    let mounted = Mounted::btrfs(&image.path().join("btrfs"), site.path());
+    if let Err(reason) = &mounted {
+        eprintln!("no btrfs to test on ({reason}): elsewhere no blocks are shared");
+        return;
     }
+    for directory in [site.archive(), &site.path().join("pg_wal")] {
+        fs::create_dir(directory).unwrap();
+    }
+    records_are_checked(&site, |asking| asking);
 }
 
 #[test]

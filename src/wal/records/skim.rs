@@ -1,10 +1,24 @@
 //! What a segment tells about the next one, without reading all of it: the record that goes on there, and the one before.
 
-use super::super::page::Format;
+use super::super::header::Header;
 use super::super::record;
-use super::{Carry, Open, Scan, Segment};
+use super::{Carry, End, Layout, Open, Scan};
 
-impl Segment<'_> {
+/// All bytes of a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    bytes: &'a [u8],
+    layout: Layout,
+}
+
+impl<'a> Segment<'a> {
+    /// A segment whose first page has that header and whose name has that timeline. `None` where its records are laid
+    /// out in a way not known here.
+    #[must_use]
+    pub fn new(bytes: &'a [u8], header: &Header, timeline: u32) -> Option<Self> {
+        Some(Self { bytes, layout: Layout::of(header, timeline)? })
+    }
+
     /// Returns what the segment tells about the next one, from as few of its last pages as tell it, or else by the
     /// lengths of all its records: of their checksums, it computes only the one that is needed. `None` where reading does
     /// not get to the next segment.
@@ -16,40 +30,60 @@ impl Segment<'_> {
     /// Steps back from the last page, each time twice as far, to one from which on the records can be read. A server
     /// fills a segment before it begins the next, so records that are whole there are those that a reader gets to.
     pub(super) fn skim_end(&self, carry: Option<&Carry>) -> Option<Carry> {
-        let Format { segment_size, block_size, .. } = self.format;
-        let twice_as_far = |back: &u32| back.checked_mul(2);
-        std::iter::successors(Some(block_size), twice_as_far)
-            .map_while(|back| segment_size.checked_sub(back))
-            .find_map(|offset| self.skim_from(offset as usize, carry))
+        let twice_as_far = |back: &usize| back.checked_mul(2);
+        std::iter::successors(Some(self.layout.block_size()), twice_as_far)
+            .map_while(|back| self.layout.segment_size().checked_sub(back))
+            .find_map(|offset| self.skim_from(offset, carry))
     }
 
     /// Reads the records that begin on the page at `offset`, and on. `None` unless one of them ends in the segment, so that
     /// the link of what follows can be checked.
     fn skim_from(&self, offset: usize, carry: Option<&Carry>) -> Option<Carry> {
-        let mut scan = Scan::new(*self, carry, true);
+        let mut scan = Scan::with_checksums(true, self.layout, carry);
         scan.previous = None;
-        let page = scan.page(offset).ok()?;
+        scan.offset = offset;
+        let bytes = self.bytes.get(offset..)?;
+        let page = scan.page(bytes.get(..self.layout.block_size()).unwrap_or(bytes)).ok()?;
         let rest = if page.continues { record::aligned(page.remaining as usize) } else { 0 };
-        let from = offset.saturating_add(page.header_size).saturating_add(rest);
         if rest >= page.body.len() {
             return None;
         }
-        let (_, open) = scan.run(Open::Nothing, from).ok()?;
-        scan.previous.is_some().then(|| scan.carry(open))
+        let from = offset.saturating_add(page.header_size).saturating_add(rest);
+        let carry = self.read_from(from, Open::Nothing, scan)?;
+        carry.previous.is_some().then_some(carry)
     }
 
     pub(super) fn skim_all(&self, carry: Option<&Carry>) -> Option<Carry> {
-        let mut scan = Scan::new(*self, carry, false);
-        let (_, open) = scan.run(self.open(carry), 0).ok()?;
-        let Open::Record(unfinished) = &open else { return Some(scan.carry(open)) };
-        let into = unfinished.start.0.checked_sub(self.start.0);
-        let (open, from) = match into.and_then(|into| usize::try_from(into).ok()) {
-            Some(into) => (Open::Nothing, into),
-            None => (self.open(carry), 0),
-        };
-        scan.checksums = true;
-        scan.timeline = 0;
-        let (_, open) = scan.run(open, from).ok()?;
-        Some(scan.carry(open))
+        let begin = |checksums| Scan::with_checksums(checksums, self.layout, carry);
+        let lengths = self.read_from(0, begin(false).open, begin(false))?;
+        let Open::Record(unfinished) = &lengths.open else { return Some(lengths) };
+        let into = unfinished.start.0.checked_sub(self.layout.start.0);
+        match into.and_then(|into| usize::try_from(into).ok()) {
+            Some(into) => {
+                let scan = Scan { previous: lengths.previous, ..begin(true) };
+                self.read_from(into, Open::Nothing, scan)
+            }
+            None => self.read_from(0, begin(true).open, begin(true)),
+        }
+    }
+
+    /// Reads from a record that begins `from` bytes into the segment, or from the segment's start on.
+    fn read_from(&self, from: usize, open: Open, mut scan: Scan) -> Option<Carry> {
+        scan.into_page = from & self.layout.block_size().wrapping_sub(1);
+        scan.offset = from.wrapping_sub(scan.into_page);
+        scan.open = open;
+        scan.read(self.bytes.get(scan.offset..)?);
+        match scan.end? {
+            End::Switch | End::LastByte => Some(scan.carry()),
+            End::Stops(_) => None,
+        }
+    }
+
+    /// Reads all of it.
+    #[cfg(test)]
+    pub fn check(&self, carry: Option<&Carry>) -> super::Verdict {
+        let mut scan = Scan::with_checksums(true, self.layout, carry);
+        scan.read(self.bytes);
+        scan.verdict()
     }
 }

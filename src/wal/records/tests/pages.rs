@@ -28,7 +28,7 @@ fn the_first_page_has_the_magic_of_those_around_it() {
         wal.set(0, &first.to_ne_bytes());
         wal.set(1024, &next.to_ne_bytes());
         let header = Header { magic: first, ..wal.header() };
-        let stop = Segment::stop_at_magic(&wal.bytes, &header, before);
+        let stop = stop_at_magic(&wal.bytes, &header, before);
         stop.map(|stop| {
             assert_eq!((stop.at, stop.valid), (wal.lsn(0), 0));
             let Damage::Magic { page, found, expected } = stop.why else { panic!("{stop:?}") };
@@ -48,7 +48,7 @@ fn the_first_page_has_the_magic_of_those_around_it() {
     assert_eq!(stops(0xD07E, 0x3030, None), None);
     assert_eq!(stops(0xD110, 0xD118, None), None);
     let header = Header { magic: 0xD130, ..four_pages().header() };
-    assert_eq!(Segment::stop_at_magic(&[], &header, None), None);
+    assert_eq!(stop_at_magic(&[], &header, None), None);
 }
 
 #[test]
