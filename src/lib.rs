@@ -19,6 +19,7 @@ mod ending;
 mod error;
 mod failover;
 mod file_system;
+mod handover;
 mod lease;
 mod mapping;
 mod obstacle;

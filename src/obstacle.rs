@@ -226,16 +226,14 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Reports that the file is ready now, if it was reported as not ready, and where a server will stop in it. Returns what
-    /// is known then.
-    pub fn restored(&mut self, path: &Path, stop: Option<Stop>) -> Finding {
+    /// Reports that the file is ready now, if it was reported as not ready, and where a server will stop in it.
+    pub fn restored(&mut self, path: &Path, stop: Option<Stop>) {
         if let Some(stop) = stop {
             warn_of_early_end(path, stop);
         }
         let message = format!("{path:?} is ready now");
         self.condition.clear(&message);
         self.trouble.clear(&message);
-        Finding::Restored
     }
 }
 

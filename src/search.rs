@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crate::archive::{Archive, Found, Unavailable};
 use crate::data_directory;
-use crate::decision::Finding;
 use crate::failover::Request;
 use crate::file_system::{directory_of, names_in};
 use crate::obstacle::{EarlyEnd, Obstacle, Received};
@@ -114,11 +113,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Takes note of what was found out about a file when it was copied. Returns what is known then: nothing, as there may
-    /// be another form of it.
-    pub fn remember(&mut self, source: &Source, wanting: Wanting) -> Finding {
+    /// Takes note of what was found out about a file when it was copied.
+    pub fn remember(&mut self, source: &Source, wanting: Wanting) {
         self.judge.remember(source, wanting);
-        Finding::Unknown
     }
 
     /// Returns whether the requested segment is in the server's WAL directory, on its own timeline or one before.
