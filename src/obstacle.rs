@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use crate::archive::{Archive, Unavailable};
+use crate::archive::Unavailable;
 use crate::decision::{Ending, Finding};
 use crate::diagnosis::Diagnosis;
 use crate::error::Failure;
@@ -136,13 +136,7 @@ pub struct Reporter<'a> {
 impl<'a> Reporter<'a> {
     /// Nothing has been said since the wait began.
     #[must_use]
-    pub fn new(
-        options: &'a Options,
-        archive: &'a Archive<'a>,
-        started: Instant,
-        longest_wait: Option<Duration>,
-    ) -> Self {
-        let diagnosis = Diagnosis::new(options, archive, started, longest_wait);
+    pub fn new(options: &'a Options, diagnosis: Diagnosis<'a>) -> Self {
         let condition = Condition::default;
         let speaks = diagnosis.speaks();
         Self { options, condition: condition(), diagnosis, trouble: condition(), speaks }

@@ -21,7 +21,7 @@ use crate::timestamp::Timestamp;
 use crate::wal::name::SegmentName;
 
 /// The directory in the archive that holds them. A name that begins with a dot is not a registration.
-const DIRECTORY: &str = ".pg_standby";
+pub const DIRECTORY: &str = ".pg_standby";
 
 /// A registration that needs no other segment is written again after this long, so that nobody writes for each segment.
 pub const RENEWAL: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ pub const RENEWAL: Duration = Duration::from_secs(60);
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Longer than any registration, in bytes.
-const LONGEST: u64 = 256;
+pub const LONGEST: u64 = 256;
 
 /// How often the directory is listed before it counts as one that never holds still.
 const LISTINGS: usize = 8;
@@ -204,14 +204,23 @@ fn read(path: &Path) -> Result<Option<Registration>, PruneError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(PruneError::ReadFile { path: path.to_owned(), source }),
     };
+    let Ok((needed, asked)) = parse(&content) else {
+        let beginning: String = String::from_utf8_lossy(&content).chars().take(32).collect();
+        return Err(damaged(format!("{beginning:?}")));
+    };
+    Ok(Some(Registration { needed, asked, age }))
+}
+
+/// Reads what a registration says: the segment that is needed, and what was asked for last, if it says that.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse(content: &[u8]) -> Result<(SegmentName, Option<Asked>), &'static str> {
     let mut lines = content.trim_ascii().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let needed = lines.next().and_then(SegmentName::parse);
-    let asked = lines.next().map(Asked::parse);
-    if let (Some(needed), None | Some(Some(_))) = (needed, asked) {
-        return Ok(Some(Registration { needed, asked: asked.flatten(), age }));
-    }
-    let beginning: String = String::from_utf8_lossy(&content).chars().take(32).collect();
-    Err(damaged(format!("{beginning:?}")))
+    let needed = lines.next().and_then(SegmentName::parse).ok_or("names no segment")?;
+    let Some(second) = lines.next() else { return Ok((needed, None)) };
+    let asked = Asked::parse(second).ok_or("has a second line that says nothing")?;
+    Ok((needed, Some(asked)))
 }
 
 impl Asked {

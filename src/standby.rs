@@ -6,6 +6,7 @@ use crate::archive::Archive;
 use crate::caller::Caller;
 use crate::data_directory;
 use crate::decision::{Clocks, Decision, Ending, Mode, Situation, decide};
+use crate::diagnosis::Diagnosis;
 use crate::ending::Closing;
 use crate::failover::{Failover, Request};
 use crate::handover::Handover;
@@ -41,7 +42,7 @@ impl<'a> Standby<'a> {
         let files = search.files().chain(failover.files());
         let clocks = Clocks::new(started, options, is_in_standby_mode && search.server_has_it());
         let caller = Caller::new(signals, options.requested);
-        let reporter = Reporter::new(options, archive, started, clocks.longest_wait());
+        let diagnosis = Diagnosis::new(options, archive, started, clocks.longest_wait());
         Self {
             options,
             archive,
@@ -49,7 +50,7 @@ impl<'a> Standby<'a> {
             failover,
             mode: Mode::of(options, is_in_standby_mode),
             clocks,
-            handover: Handover::new(options, search, reporter),
+            handover: Handover::new(options, search, Reporter::new(options, diagnosis)),
             presence: Presence::new(options, archive),
             wait: Wait::new(signals, files, options.polling_interval),
         }

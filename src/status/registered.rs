@@ -6,22 +6,15 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::str;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
 
 use crate::file_system::is_absence;
-use crate::timestamp::Timestamp;
+use crate::registrations::{DIRECTORY, LONGEST, parse};
 use crate::wal::name::SegmentName;
 
 use super::scan::{open, open_unnoticed};
-
-/// The directory in the archive that holds them.
-const DIRECTORY: &str = ".pg_standby";
-
-/// Longer than any registration, in bytes.
-const LONGEST: u64 = 256;
 
 /// One standby's registration.
 pub struct Registered {
@@ -74,35 +67,16 @@ fn read(directory: &Path, name: &OsStr) -> Option<Registered> {
         None => Ok(false),
     });
     let said = match read {
-        Ok(true) => parse(&content),
+        Ok(true) => parse(&content).map_err(str::to_owned),
         Ok(false) => Err("is something other than a short file".to_owned()),
         Err(error) if is_absence(&error) => return None,
         Err(error) => Err(format!("could not be read: {error}")),
     };
-    let asked = said.as_ref().ok().and_then(|(_, asked)| *asked);
+    let asked = said.as_ref().ok().and_then(|(_, asked)| *asked).map(|asked| asked.segment);
     Some(Registered {
         name: name.to_string_lossy().into_owned(),
         needed: said.map(|(needed, _)| needed),
         asked,
         renewed: metadata.modified().ok()?,
     })
-}
-
-/// What is needed, and what was asked for last.
-///
-/// # Errors
-/// What pruning would not take.
-fn parse(content: &[u8]) -> Result<(SegmentName, Option<SegmentName>), String> {
-    let mut lines = content.trim_ascii().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let needed = lines.next().and_then(SegmentName::parse).ok_or("names no segment")?;
-    let Some(second) = lines.next() else { return Ok((needed, None)) };
-    let asked = asked_in(second).ok_or("has a second line that says nothing")?;
-    Ok((needed, Some(asked)))
-}
-
-fn asked_in(line: &[u8]) -> Option<SegmentName> {
-    let line = str::from_utf8(line).ok()?.strip_prefix("asked for ")?;
-    let (segment, since) = line.split_once(" since ")?;
-    Timestamp::parse(since)?;
-    SegmentName::parse(segment.as_bytes())
 }

@@ -57,123 +57,43 @@ impl fmt::Display for Fault {
     }
 }
 
-const OPEN: &[&str] = &[
-    "EIO",
-    "EACCES",
-    "EPERM",
-    "ENOENT",
-    "ENOTDIR",
-    "EMFILE",
-    "ENFILE",
-    "ENOMEM",
-    "EINTR",
-    "EAGAIN",
-    "ESTALE",
-    "ENOTCONN",
-    "ELOOP",
-    "ENAMETOOLONG",
-    "ETIMEDOUT",
-];
-const CREATE: &[&str] = &[
-    "EIO",
-    "EACCES",
-    "EPERM",
-    "ENOENT",
-    "ENOSPC",
-    "EDQUOT",
-    "EMFILE",
-    "ENFILE",
-    "ENOMEM",
-    "EINTR",
-    "EAGAIN",
-    "ESTALE",
-    "ENOTCONN",
-    "EROFS",
-    "EBUSY",
-    "EEXIST",
-    "EINVAL",
-    "EOPNOTSUPP",
-    "ELOOP",
-    "ETXTBSY",
-];
-const LOOK: &[&str] = &[
-    "EIO",
-    "EACCES",
-    "EPERM",
-    "ENOENT",
-    "ENOTDIR",
-    "ENOMEM",
-    "EINTR",
-    "EAGAIN",
-    "ESTALE",
-    "ENOTCONN",
-    "ELOOP",
-    "ENAMETOOLONG",
-    "ETIMEDOUT",
-];
-const NAME: &[&str] = &[
-    "EIO",
-    "EACCES",
-    "EPERM",
-    "ENOENT",
-    "ENOTDIR",
-    "ENOSPC",
-    "EDQUOT",
-    "ENOMEM",
-    "EINTR",
-    "ESTALE",
-    "ENOTCONN",
-    "EROFS",
-    "EBUSY",
-    "EEXIST",
-    "EINVAL",
-    "EOPNOTSUPP",
-    "EXDEV",
-    "EMLINK",
-];
-const READ: &[&str] = &[
-    "EIO",
-    "EACCES",
-    "ENOENT",
-    "ENOTDIR",
-    "ENOMEM",
-    "EINTR",
-    "EAGAIN",
-    "ESTALE",
-    "ENOTCONN",
-    "EISDIR",
-    "EINVAL",
-    "ETIMEDOUT",
-];
-const WRITE: &[&str] = &[
-    "EIO",
-    "EPERM",
-    "ENOSPC",
-    "EDQUOT",
-    "EFBIG",
-    "ENOMEM",
-    "EINTR",
-    "EAGAIN",
-    "ESTALE",
-    "ENOTCONN",
-    "EROFS",
-    "EINVAL",
-    "EOPNOTSUPP",
-    "EXDEV",
-    "ENOSYS",
-    "ETXTBSY",
-    "EPIPE",
-];
-const WATCH: &[&str] =
-    &["EACCES", "EINTR", "EINVAL", "EMFILE", "ENFILE", "ENOENT", "ENOMEM", "ENOSPC", "ENOTDIR"];
-const LEASE: &[&str] =
-    &["EACCES", "EAGAIN", "EBUSY", "EINTR", "EINVAL", "EMFILE", "ENOLCK", "EPERM"];
-const SOCKET: &[&str] = &["EACCES", "EMFILE", "ENFILE", "ENOMEM", "EPERM"];
-const POLL: &[&str] = &["EAGAIN", "EINTR", "EINVAL", "ENOMEM"];
-const CLOSE: &[&str] = &["EDQUOT", "EINTR", "EIO", "ENOSPC"];
-const OTHER: &[&str] = &["EACCES", "EINTR", "EINVAL", "ENOMEM", "ENOSYS", "EPERM", "ESRCH"];
+/// Of whatever has to do with a file.
+const FILE: &[&str] = &["EIO", "ENOMEM", "EINTR", "ESTALE", "ENOTCONN"];
+/// Of finding one.
+const PATH: &[&str] =
+    &["EACCES", "EPERM", "ENOENT", "ENOTDIR", "EAGAIN", "ELOOP", "ENAMETOOLONG", "ETIMEDOUT"];
+/// Of having one more open.
+const DESCRIPTORS: &[&str] = &["EMFILE", "ENFILE"];
+/// Of changing a file or a directory.
+const CHANGE: &[&str] = &["ENOSPC", "EDQUOT", "EROFS", "EINVAL", "EOPNOTSUPP"];
 
-fn errors(call: &Call) -> &'static [&'static str] {
+const LOOK: &[&[&str]] = &[FILE, PATH];
+const OPEN: &[&[&str]] = &[FILE, PATH, DESCRIPTORS];
+const CREATE: &[&[&str]] = &[
+    FILE,
+    DESCRIPTORS,
+    CHANGE,
+    &["EACCES", "EPERM", "ENOENT", "EAGAIN", "EBUSY", "EEXIST", "ELOOP", "ETXTBSY"],
+];
+const NAME: &[&[&str]] = &[
+    FILE,
+    CHANGE,
+    &["EACCES", "EPERM", "ENOENT", "ENOTDIR", "EBUSY", "EEXIST", "EXDEV", "EMLINK"],
+];
+const READ: &[&[&str]] =
+    &[FILE, &["EACCES", "ENOENT", "ENOTDIR", "EAGAIN", "EISDIR", "EINVAL", "ETIMEDOUT"]];
+const WRITE: &[&[&str]] =
+    &[FILE, CHANGE, &["EPERM", "EFBIG", "EAGAIN", "EXDEV", "ENOSYS", "ETXTBSY", "EPIPE"]];
+const WATCH: &[&[&str]] =
+    &[DESCRIPTORS, &["EACCES", "EINTR", "EINVAL", "ENOENT", "ENOMEM", "ENOSPC", "ENOTDIR"]];
+const LEASE: &[&[&str]] =
+    &[&["EACCES", "EAGAIN", "EBUSY", "EINTR", "EINVAL", "EMFILE", "ENOLCK", "EPERM"]];
+const SOCKET: &[&[&str]] = &[DESCRIPTORS, &["EACCES", "ENOMEM", "EPERM"]];
+const POLL: &[&[&str]] = &[&["EAGAIN", "EINTR", "EINVAL", "ENOMEM"]];
+const CLOSE: &[&[&str]] = &[&["EDQUOT", "EINTR", "EIO", "ENOSPC"]];
+const OTHER: &[&[&str]] = &[&["EACCES", "EINTR", "EINVAL", "ENOMEM", "ENOSYS", "EPERM", "ESRCH"]];
+
+fn errors(call: &Call) -> &'static [&'static [&'static str]] {
     match call.name.as_str() {
         "open" | "openat" | "openat2" if call.line.contains("O_WRONLY") => CREATE,
         "open" | "openat" | "openat2" if call.line.contains("O_RDWR") => CREATE,
@@ -240,7 +160,7 @@ pub fn cases(kind: &Kind, calls: &[Call]) -> Vec<(usize, Fault)> {
         }
         seen.push(what);
         let mut add = |fault| cases.push((index, fault));
-        for error in errors(call) {
+        for error in errors(call).iter().copied().flatten() {
             add(Fault::Error(error));
             // No kernel interrupts for ever, and the standard library tries for ever.
             if *error != "EINTR" {

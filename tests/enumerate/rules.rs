@@ -37,50 +37,41 @@ pub struct Spare {
     pub reason: &'static str,
 }
 
+/// Any error, and the call ends as without it.
+const WHATEVER_FAILS: Spare = Spare { call: "", errors: &[], is_for_pruning: false, reason: "" };
+
 /// Not only once but lasting as well, these must change nothing.
 pub const SPARES: &[Spare] = &[
     Spare {
         call: "F_SETLEASE",
-        errors: &[],
-        is_for_pruning: false,
         reason: "where there are no leases, size and header decide",
+        ..WHATEVER_FAILS
     },
-    Spare {
-        call: "inotify_",
-        errors: &[],
-        is_for_pruning: false,
-        reason: "the look that is due anyway remains",
-    },
+    Spare { call: "inotify_", reason: "the look that is due anyway remains", ..WHATEVER_FAILS },
     Spare {
         call: "statfs(",
-        errors: &[],
-        is_for_pruning: false,
         reason: "it only tells how far notifications can be trusted",
+        ..WHATEVER_FAILS
     },
     Spare {
         call: "fallocate(",
         errors: &["EOPNOTSUPP", "ENOSYS", "EINVAL"],
-        is_for_pruning: false,
         reason: "without it the space is had by writing",
+        ..WHATEVER_FAILS
     },
     Spare {
         call: "linkat(",
         errors: &["EPERM", "EXDEV", "EOPNOTSUPP", "ENOENT", "EMLINK", "EINVAL", "EACCES"],
-        is_for_pruning: false,
         reason: "a copy that has had a name all the while is as good",
+        ..WHATEVER_FAILS
     },
     Spare {
         call: "fchmod(",
         errors: &["EPERM", "EROFS", "EOPNOTSUPP", "ENOSYS", "EINVAL"],
-        is_for_pruning: false,
         reason: "some file systems have no permissions",
+        ..WHATEVER_FAILS
     },
-    Spare {
-        call: "close(",
-        errors: &[],
-        is_for_pruning: false,
-        reason: "nobody can do anything about it",
-    },
+    Spare { call: "close(", reason: "nobody can do anything about it", ..WHATEVER_FAILS },
     Spare {
         call: "/.pg_standby/.own",
         errors: &["ENOSPC", "EDQUOT", "EROFS"],
@@ -103,19 +94,58 @@ pub struct Exception {
     pub reason: &'static str,
 }
 
-/// Without the socket that wakes it the program could not be asked for failover.
-const STOPS_UNHEARD: &str = "signals could not ask for failover, so it stops before it begins";
-
-/// A lease that is refused says that somebody has the file open for writing.
-const NOBODY_WAITS: &str = "it is being written, so not ready, and nobody wants to wait";
-
 /// Every error that lasts.
 const LASTING: &str = "+";
 
-const OWN_SIDE: &str =
-    "the data directory cannot be read, which uses the retries of our own side up";
+/// Once and for good.
+const ABSENT: &[&str] = &["ENOENT", "ENOENT+"];
 
-const UNREGISTERED: &str = "somebody has removed the registration by hand";
+/// Without the socket that wakes it the program could not be asked for failover.
+const STOPS_UNHEARD: Exception = Exception {
+    kind: "",
+    call: "",
+    faults: &[],
+    point: Point::Status,
+    end: Some(End::Status(201)),
+    reason: "signals could not ask for failover, so it stops before it begins",
+};
+
+const OWN_SIDE: Exception = Exception {
+    kind: "",
+    call: "",
+    faults: &[LASTING],
+    point: Point::Status,
+    end: Some(End::Status(201)),
+    reason: "the data directory cannot be read, which uses the retries of our own side up",
+};
+
+/// A lease that is refused says that somebody has the file open for writing.
+const NOBODY_WAITS: Exception = Exception {
+    kind: "",
+    call: "F_SETLEASE",
+    faults: &["EAGAIN", "EAGAIN+"],
+    point: Point::Status,
+    end: None,
+    reason: "it is being written, so not ready, and nobody wants to wait",
+};
+
+const UNREGISTERED: Exception = Exception {
+    kind: "",
+    call: "",
+    faults: ABSENT,
+    point: Point::Archive,
+    end: None,
+    reason: "somebody has removed the registration by hand",
+};
+
+const REMOVED: Exception = Exception {
+    kind: "",
+    call: "getdents64(",
+    faults: ABSENT,
+    point: Point::Archive,
+    end: None,
+    reason: "the C library says that such a directory, which has been removed, is empty",
+};
 
 pub const EXCEPTIONS: &[Exception] = &[
     Exception {
@@ -126,22 +156,8 @@ pub const EXCEPTIONS: &[Exception] = &[
         end: None,
         reason: "the others' registrations cannot be opened either, which is only so where errors are made",
     },
-    Exception {
-        kind: "",
-        call: "socketpair(",
-        faults: &[],
-        point: Point::Status,
-        end: Some(End::Status(201)),
-        reason: STOPS_UNHEARD,
-    },
-    Exception {
-        kind: "",
-        call: "<socket:",
-        faults: &[],
-        point: Point::Status,
-        end: Some(End::Status(201)),
-        reason: STOPS_UNHEARD,
-    },
+    Exception { call: "socketpair(", ..STOPS_UNHEARD },
+    Exception { call: "<socket:", ..STOPS_UNHEARD },
     Exception {
         kind: "",
         call: "statx(",
@@ -150,38 +166,10 @@ pub const EXCEPTIONS: &[Exception] = &[
         end: Some(End::Status(202)),
         reason: "neither trigger nor archive seem to exist, and that from the start",
     },
-    Exception {
-        kind: "",
-        call: "openat(",
-        faults: &[LASTING],
-        point: Point::Status,
-        end: Some(End::Status(201)),
-        reason: OWN_SIDE,
-    },
-    Exception {
-        kind: "",
-        call: "read(",
-        faults: &[LASTING],
-        point: Point::Status,
-        end: Some(End::Status(201)),
-        reason: OWN_SIDE,
-    },
-    Exception {
-        kind: "",
-        call: "fcntl(",
-        faults: &[LASTING],
-        point: Point::Status,
-        end: Some(End::Status(201)),
-        reason: OWN_SIDE,
-    },
-    Exception {
-        kind: "",
-        call: "newfstatat(",
-        faults: &[LASTING],
-        point: Point::Status,
-        end: Some(End::Status(201)),
-        reason: OWN_SIDE,
-    },
+    Exception { call: "openat(", ..OWN_SIDE },
+    Exception { call: "read(", ..OWN_SIDE },
+    Exception { call: "fcntl(", ..OWN_SIDE },
+    Exception { call: "newfstatat(", ..OWN_SIDE },
     Exception {
         kind: "server-runs",
         call: "kill(",
@@ -190,30 +178,9 @@ pub const EXCEPTIONS: &[Exception] = &[
         end: Some(End::Death(Signal::SIGTERM)),
         reason: "that is how the kernel says that the server is gone",
     },
-    Exception {
-        kind: "no-wait-ready",
-        call: "F_SETLEASE",
-        faults: &["EAGAIN", "EAGAIN+"],
-        point: Point::Status,
-        end: Some(End::Status(1)),
-        reason: NOBODY_WAITS,
-    },
-    Exception {
-        kind: "no-wait-outside",
-        call: "F_SETLEASE",
-        faults: &["EAGAIN", "EAGAIN+"],
-        point: Point::Status,
-        end: Some(End::Status(201)),
-        reason: NOBODY_WAITS,
-    },
-    Exception {
-        kind: "rewind",
-        call: "F_SETLEASE",
-        faults: &["EAGAIN", "EAGAIN+"],
-        point: Point::Status,
-        end: Some(End::Status(1)),
-        reason: NOBODY_WAITS,
-    },
+    Exception { kind: "no-wait-ready", end: Some(End::Status(1)), ..NOBODY_WAITS },
+    Exception { kind: "no-wait-outside", end: Some(End::Status(201)), ..NOBODY_WAITS },
+    Exception { kind: "rewind", end: Some(End::Status(1)), ..NOBODY_WAITS },
     Exception {
         kind: "named-copy",
         call: "",
@@ -223,45 +190,14 @@ pub const EXCEPTIONS: &[Exception] = &[
         reason: "they keep their default action, and the next call uses the leftover up",
     },
     Exception {
-        kind: "",
         call: "/.pg_standby\", O_RDONLY",
-        faults: &["ENOENT", "ENOENT+"],
-        point: Point::Archive,
-        end: None,
         reason: "no standby has ever registered",
+        ..UNREGISTERED
     },
-    Exception {
-        kind: "",
-        call: "/.pg_standby/other\", ",
-        faults: &["ENOENT", "ENOENT+"],
-        point: Point::Archive,
-        end: None,
-        reason: UNREGISTERED,
-    },
-    Exception {
-        kind: "",
-        call: "statx(",
-        faults: &["ENOENT+"],
-        point: Point::Archive,
-        end: None,
-        reason: UNREGISTERED,
-    },
-    Exception {
-        kind: "abandoned",
-        call: "getdents64(",
-        faults: &["ENOENT", "ENOENT+"],
-        point: Point::Status,
-        end: Some(End::Status(0)),
-        reason: "the C library says that such a directory, which has been removed, is empty",
-    },
-    Exception {
-        kind: "",
-        call: "getdents64(",
-        faults: &["ENOENT", "ENOENT+"],
-        point: Point::Archive,
-        end: None,
-        reason: "the C library says that such a directory, which has been removed, is empty",
-    },
+    Exception { call: "/.pg_standby/other\", ", ..UNREGISTERED },
+    Exception { call: "statx(", faults: &["ENOENT+"], ..UNREGISTERED },
+    Exception { kind: "abandoned", point: Point::Status, end: Some(End::Status(0)), ..REMOVED },
+    REMOVED,
 ];
 
 /// The rule that makes `call` one to do without.

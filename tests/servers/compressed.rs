@@ -171,9 +171,7 @@ fn what_is_received_compressed_is_followed_and_none_of_it_is_lost(
         let partial = format!("{suffix}.partial");
         assert!(names.iter().any(|name| name.ends_with(&partial)), "{names:?}");
         assert!(names.iter().any(|name| name.ends_with(suffix)), "{names:?}");
-        pair.machine.ask_for_failover("smart")?;
-        pair.standby.wait_for_promotion()?;
-        acknowledged.assert_all_on(&pair.standby)?;
+        acknowledged.survives_a_smart_failover(&mut pair)?;
         drop(receiver);
     }
     Ok(())

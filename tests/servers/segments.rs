@@ -129,33 +129,33 @@ fn a_segment_that_is_written_or_replaced_while_it_is_copied_is_never_a_mixture()
     trial.pair.standby.start()?;
     trial.follow()?;
     let halted = trial.place("order.halted");
-    let until_halfway = |trial: &Trial, name: &str| {
+    // A call that has copied half of a segment, which is known by its name and by what it has in it.
+    let halfway = |trial: &mut Trial| {
+        let call = trial.call()?;
+        let name = trial.pair.ship()?;
+        let good = fs::read(trial.pair.machine.archive().join(&name)).doing(&name)?;
         trial.pair.machine.write(&trial.order(), "halt 1")?;
-        trial.deliver(name)?;
-        wait_for("half of a copy", PATIENCE, || Ok(halted.exists()))
+        trial.deliver(&name)?;
+        wait_for("half of a copy", PATIENCE, || Ok(halted.exists()))?;
+        Result::Ok((call, name, good))
     };
 
     // Overwritten in place with as many bytes: the second half of the copy is zeros.
-    let call = trial.call()?;
     fill_half(&trial)?;
-    let name = trial.pair.ship()?;
-    let path = trial.archive().join(&name);
-    let good = fs::read(trial.pair.machine.archive().join(&name))?;
-    until_halfway(&trial, &name)?;
-    OpenOptions::new().write(true).open(&path)?.write_all_at(&vec![0; good.len()], 0)?;
+    let (call, name, good) = halfway(&mut trial)?;
+    let file = OpenOptions::new().write(true).open(trial.archive().join(&name))?;
+    file.write_all_at(&vec![0; good.len()], 0)?;
+    drop(file);
     fs::remove_file(&halted)?;
     trial.withstands(call, "begins with zeros")?;
     trial.put(&name, &good)?;
     trial.pair.standby_sees_every_row()?;
 
     // Written anew from the start, as by a second `cp` of the same segment.
-    let call = trial.call()?;
     fill_half(&trial)?;
-    let name = trial.pair.ship()?;
+    let (call, name, good) = halfway(&mut trial)?;
     let path = trial.archive().join(&name);
-    let good = fs::read(trial.pair.machine.archive().join(&name))?;
-    until_halfway(&trial, &name)?;
-    let mut writer = OpenOptions::new().write(true).truncate(true).open(&path)?;
+    let mut writer = OpenOptions::new().write(true).truncate(true).open(path)?;
     fs::remove_file(&halted)?;
     trial.withstands(call, "too short for a header: found 0 bytes")?;
     let (begin, rest) = good.split_at(good.len() / 2);
@@ -166,9 +166,7 @@ fn a_segment_that_is_written_or_replaced_while_it_is_copied_is_never_a_mixture()
     trial.pair.standby_sees_every_row()?;
 
     // Another file under the name: what was opened is whole, and is what the server gets.
-    trial.call()?;
-    let name = trial.pair.ship()?;
-    until_halfway(&trial, &name)?;
+    let (_, name, _) = halfway(&mut trial)?;
     trial.put(&name, b"another")?;
     fs::remove_file(&halted)?;
     trial.pair.standby_sees_every_row()?;

@@ -310,8 +310,15 @@ impl Acknowledged {
         Self { numbers: loads.into_iter().flat_map(|load| load.numbers).collect(), in_doubt }
     }
 
+    /// Has the standby of the pair fail over, and asserts that it has all of it then.
+    pub fn survives_a_smart_failover(&self, pair: &mut Pair) -> Result<()> {
+        pair.machine.ask_for_failover("smart")?;
+        pair.standby.wait_for_promotion()?;
+        self.assert_all_on(&pair.standby)
+    }
+
     /// Asserts that the server has all of it, and nothing that was never committed.
-    pub fn assert_all_on(&self, server: &Server) -> Result<()> {
+    fn assert_all_on(&self, server: &Server) -> Result<()> {
         let mut session = server.connect()?;
         let rows = session.query("select number, count(*) from orders group by number", &[])?;
         let found: HashMap<i32, i64> =

@@ -129,9 +129,7 @@ fn nothing_acknowledged_is_lost(home: Home, options: &str) -> Result<()> {
         crash(&mut pair.primary)?;
         let acknowledged = load.finish();
         assert!(acknowledged.numbers.len() > 90);
-        pair.machine.ask_for_failover("smart")?;
-        pair.standby.wait_for_promotion()?;
-        acknowledged.assert_all_on(&pair.standby)?;
+        acknowledged.survives_a_smart_failover(&mut pair)?;
         drop(receiver);
     }
     Ok(())
@@ -285,8 +283,5 @@ fn segment_after_segment_the_standby_has_the_same_rows_over_restarts_and_a_failo
         relay.round()?;
     }
     assert_eq!(relay.pair.standby.value("select min(number) > 0 from orders")?, "t");
-    relay.pair.machine.ask_for_failover("smart")?;
-    relay.pair.standby.wait_for_promotion()?;
-    let all = Acknowledged::of_all(relay.acknowledged);
-    all.assert_all_on(&relay.pair.standby)
+    Acknowledged::of_all(relay.acknowledged).survives_a_smart_failover(&mut relay.pair)
 }

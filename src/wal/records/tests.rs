@@ -18,10 +18,16 @@ const FIRST: usize = 40;
 
 /// A segment with a record on each of its four pages, 24 bytes of header on all but the first.
 fn four_pages() -> Wal {
+    nearly_full(0)
+}
+
+/// The same with so many bytes of the last page free.
+fn nearly_full(free: usize) -> Wal {
     let mut wal = Wal::new();
-    for _ in 0..4 {
+    for _ in 0..3 {
         wal.leave(0);
     }
+    wal.leave(free);
     wal
 }
 

@@ -52,11 +52,7 @@ fn a_segment_may_only_go_on_with_a_record_that_is_unfinished_where_that_is_known
 
 #[test]
 fn a_segment_has_to_go_on_with_an_unfinished_record_where_that_is_known() {
-    let mut wal = Wal::new();
-    wal.leave(0);
-    wal.leave(0);
-    wal.leave(0);
-    wal.leave(100);
+    let mut wal = nearly_full(100);
     let record = wal.record(300);
     wal.switch();
     let mut other = Wal { start: wal.start + 4096, previous: 0, bytes: Vec::new(), ..wal.clone() };
@@ -156,14 +152,8 @@ fn an_overwritten_record_is_dropped_and_the_next_one_begins_behind_the_header() 
     }
 }
 
-#[test]
-fn an_overwritten_record_at_the_segments_start_is_dropped_with_and_without_a_carry() {
-    let mut wal = Wal::new();
-    for _ in 0..3 {
-        wal.leave(0);
-    }
-    wal.leave(200);
-    wal.aborted(500, 1);
+/// One more record, and the second segment reads through both behind the first and alone.
+fn goes_on_with_a_record(mut wal: Wal) {
     wal.record(60);
     wal.switch();
     whole(&wal);
@@ -172,15 +162,18 @@ fn an_overwritten_record_at_the_segments_start_is_dropped_with_and_without_a_car
 }
 
 #[test]
+fn an_overwritten_record_at_the_segments_start_is_dropped_with_and_without_a_carry() {
+    let mut wal = nearly_full(200);
+    wal.aborted(500, 1);
+    goes_on_with_a_record(wal);
+}
+
+#[test]
 fn a_tail_may_be_overwritten_too() {
     let mut wal = Wal::new();
     wal.leave(200);
     wal.aborted(9000, 6000);
-    wal.record(60);
-    wal.switch();
-    whole(&wal);
-    let verdict = wal.segments()[1].check(None);
-    assert_eq!((verdict.records, verdict.end), (2, End::Switch));
+    goes_on_with_a_record(wal);
 }
 
 #[test]

@@ -26,11 +26,7 @@ fn what_follows_a_switch_record_is_not_looked_at() {
 #[test]
 fn a_switch_record_may_end_with_the_segment_or_go_over_its_end() {
     for free in [8, 16, 24] {
-        let mut wal = Wal::new();
-        for _ in 0..3 {
-            wal.leave(0);
-        }
-        wal.leave(free);
+        let mut wal = nearly_full(free);
         wal.switch();
         wal.record(60);
         wal.switch();
@@ -44,43 +40,26 @@ fn a_switch_record_may_end_with_the_segment_or_go_over_its_end() {
 
 #[test]
 fn the_end_of_another_record_is_not_taken_for_a_switch() {
+    let with_the_look_of_a_switch = |length: usize| {
+        let mut wal = nearly_full(200);
+        let mut record = wal.bytes_of(length, 10, 0);
+        record[length - 8..].copy_from_slice(&[0x40, 0, 0, 0, 1, 2, 3, 4]);
+        wal.put(&record);
+        wal
+    };
+    let valid = |mut wal: Wal| {
+        wal.fill(0);
+        let End::Stops(stop) = wal.segments()[1].check(None).end else { panic!() };
+        stop.valid
+    };
     // It looks like one, but a record follows.
-    let mut wal = Wal::new();
-    for _ in 0..3 {
-        wal.leave(0);
-    }
-    wal.leave(200);
-    let mut record = wal.bytes_of(208, 10, 0);
-    record[200..].copy_from_slice(&[0x40, 0, 0, 0, 1, 2, 3, 4]);
-    wal.put(&record);
+    let mut wal = with_the_look_of_a_switch(208);
     let at = wal.record(60);
-    wal.fill(0);
-    let End::Stops(stop) = wal.segments()[1].check(None).end else { panic!() };
-    assert_eq!(stop.valid, at - 4096 + 64);
+    assert_eq!(valid(wal), at - 4096 + 64);
     // Longer ends are none, whatever they look like.
-    let mut wal = Wal::new();
-    for _ in 0..3 {
-        wal.leave(0);
-    }
-    wal.leave(200);
-    let mut record = wal.bytes_of(224, 10, 0);
-    record[216..].copy_from_slice(&[0x40, 0, 0, 0, 1, 2, 3, 4]);
-    wal.put(&record);
-    wal.fill(0);
-    let End::Stops(stop) = wal.segments()[1].check(None).end else { panic!() };
-    assert_eq!(stop.valid, FIRST + 24);
-    // Nor do those that are not on the first page.
-    let mut wal = Wal::new();
-    for _ in 0..3 {
-        wal.leave(0);
-    }
-    wal.leave(200);
-    let mut record = wal.bytes_of(200 + 984 + 8, 10, 0);
-    record[200 + 984..].copy_from_slice(&[0x40, 0, 0, 0, 1, 2, 3, 4]);
-    wal.put(&record);
-    wal.fill(0);
-    let End::Stops(stop) = wal.segments()[1].check(None).end else { panic!() };
-    assert_eq!(stop.valid, 1024 + 24 + 8);
+    assert_eq!(valid(with_the_look_of_a_switch(224)), FIRST + 24);
+    // Nor are those that are not on the first page.
+    assert_eq!(valid(with_the_look_of_a_switch(200 + 984 + 8)), 1024 + 24 + 8);
 }
 
 #[test]
