@@ -14,7 +14,7 @@
 
 #[path = "../tests/shim/mod.rs"]
 mod shim;
-#[allow(dead_code, reason = "the tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "the tests use the rest")]
 #[path = "../tests/program/site.rs"]
 mod site;
 #[allow(dead_code, reason = "the tests use the rest")]

@@ -34,7 +34,7 @@ use std::time::Instant;
 
 use check::{Verdict, check};
 use faults::Fault;
-use kinds::{KINDS, Kind};
+use kinds::Kind;
 use place::Place;
 use rules::{EXCEPTIONS, Point};
 use trace::{Call, Tracer};
@@ -88,8 +88,7 @@ fn enumerate() -> io::Result<bool> {
     let tracer = Tracer::new(scratch.path())?;
 
     let wanted = options.only.as_deref().map(|only| only.split(':').next().unwrap_or(only));
-    let kinds: Vec<&Kind> = KINDS
-        .iter()
+    let kinds: Vec<&Kind> = kinds::all()
         .filter(|kind| wanted.is_none_or(|wanted| wanted.is_empty() || wanted == kind.name))
         .collect();
     let listed = in_parallel(&places, &kinds, |place, kind| tracer.list(kind, place))?;

@@ -1,34 +1,24 @@
 //! A server on its data directory: a primary, a warm standby, or the primary that a standby became.
 
+/// Its configuration, in the files that its version has for it.
+mod configuration;
+/// What is asked of it in SQL.
+mod session;
+
 use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
-use postgres::{Client, NoTls, SimpleQueryMessage};
+
+use configuration::SETTINGS;
 
 use super::processes::{kill_all_in, processes_in};
 use super::{Doing, Failure, Machine, PATIENCE, Result, wait_for};
-
-/// What every server here is run with: loopback only, nothing that waits for a disk, and no WAL but what the
-/// test itself writes.
-const SETTINGS: [(&str, &str); 8] = [
-    ("listen_addresses", "127.0.0.1"),
-    ("unix_socket_directories", ""),
-    ("fsync", "off"),
-    ("autovacuum", "off"),
-    ("shared_buffers", "16MB"),
-    ("wal_level", "replica"),
-    ("hot_standby", "on"),
-    ("log_line_prefix", "%m [%p] "),
-];
-
-const TIMELINE: &str = "select timeline_id from pg_control_checkpoint()";
 
 pub struct Server {
     machine: Arc<Machine>,
@@ -102,49 +92,6 @@ impl Server {
 
     pub fn major(&self) -> u32 {
         self.machine.installation.major
-    }
-
-    /// Adds a line to postgresql.conf, for the next start. The last of several lines counts.
-    pub fn set(&self, setting: &str, value: &str) -> Result<()> {
-        self.append("postgresql.conf", setting, value)
-    }
-
-    /// The same for a setting of recovery, which has a file of its own up to 11.
-    pub fn set_recovery(&self, setting: &str, value: &str) -> Result<()> {
-        self.append(
-            if self.major() >= 12 { "postgresql.conf" } else { "recovery.conf" },
-            setting,
-            value,
-        )
-    }
-
-    fn append(&self, file: &str, setting: &str, value: &str) -> Result<()> {
-        let path = self.data.join(file);
-        let mut file = OpenOptions::new().append(true).open(&path).doing(path.display())?;
-        file.write_all(assignment(setting, value).as_bytes()).doing(path.display())
-    }
-
-    pub fn set_restore_command(&self, command: &str) -> Result<()> {
-        if self.major() >= 12 {
-            return self.set("restore_command", command);
-        }
-        self.machine.write(&self.data.join("recovery.conf"), assignment("restore_command", command))
-    }
-
-    /// Puts a standby that does not run into the server's own standby mode, where it retries by itself, and streams from
-    /// `primary` where there is one.
-    pub fn enter_standby_mode(&self, restore_command: &str, primary: Option<&Self>) -> Result<()> {
-        let conninfo =
-            primary.map(|primary| format!("host=127.0.0.1 port={} user=postgres", primary.port));
-        if self.major() >= 12 {
-            fs::rename(self.data.join("recovery.signal"), self.data.join("standby.signal"))?;
-            self.set("restore_command", restore_command)?;
-            return conninfo.map_or(Ok(()), |value| self.set("primary_conninfo", &value));
-        }
-        let mut lines = vec![assignment("standby_mode", "on")];
-        lines.push(assignment("restore_command", restore_command));
-        lines.extend(conninfo.map(|value| assignment("primary_conninfo", &value)));
-        self.machine.write(&self.data.join("recovery.conf"), lines.concat())
     }
 
     /// The processes of this server that run a program of that name.
@@ -257,103 +204,6 @@ impl Server {
             .map_err(|failure| self.with_log(&failure))
     }
 
-    pub fn connect(&self) -> Result<Client> {
-        Ok(postgres::Config::new()
-            .host("127.0.0.1")
-            .port(self.port)
-            .user("postgres")
-            .dbname("postgres")
-            .connect_timeout(PATIENCE)
-            .connect(NoTls)?)
-    }
-
-    /// Runs one or more statements.
-    pub fn sql(&self, statements: &str) -> Result<()> {
-        self.connect()
-            .and_then(|mut session| Ok(session.batch_execute(statements)?))
-            .map_err(|failure| self.with_log(&failure))
-    }
-
-    /// The first column of the first row, as text.
-    pub fn value(&self, query: &str) -> Result<String> {
-        self.connect()
-            .and_then(|mut session| first_value(&mut session, query))
-            .map_err(|failure| self.with_log(&failure))
-    }
-
-    pub fn is_in_recovery(&self) -> Result<bool> {
-        Ok(self.value("select pg_is_in_recovery()")? == "t")
-    }
-
-    /// The timeline of the last checkpoint or restart point.
-    pub fn timeline(&self) -> Result<String> {
-        self.value(TIMELINE)
-    }
-
-    /// Waits until the server is a primary; gives the time that took.
-    pub fn wait_for_promotion(&mut self) -> Result<Duration> {
-        self.wait_until("select pg_is_in_recovery()", "f", PATIENCE)
-    }
-
-    /// Waits for a checkpoint on a timeline. In standby mode a server is a primary before it has written that.
-    pub fn wait_for_timeline(&mut self, timeline: &str) -> Result<()> {
-        self.wait_until(TIMELINE, timeline, PATIENCE).map(drop)
-    }
-
-    /// Asks again and again until the answer is `expected`; gives the time that took. A server that does not
-    /// answer yet is asked on, one that has ended is not.
-    ///
-    /// # Errors
-    /// When `limit` has passed, with the last answer and the end of the log.
-    pub fn wait_until(&mut self, query: &str, expected: &str, limit: Duration) -> Result<Duration> {
-        let mut session = None;
-        let mut last = String::from("nothing");
-        let mut ended = None;
-        let waited = wait_for(query, limit, || {
-            if let Some(postmaster) = &mut self.postmaster {
-                ended = postmaster.try_wait()?;
-            }
-            if ended.is_some() {
-                self.postmaster = None;
-            }
-            if self.postmaster.is_none() {
-                return Err(Failure::new("it does not run"));
-            }
-            if session.is_none() {
-                session = self.connect().map_err(|failure| last = failure.to_string()).ok();
-            }
-            match session.as_mut().map(|session| first_value(session, query)) {
-                Some(Ok(answer)) => last = answer,
-                Some(Err(failure)) => (last, session) = (failure.to_string(), None),
-                None => {}
-            }
-            Ok(last == expected)
-        });
-        waited.map_err(|failure| {
-            let status =
-                ended.map(|status| format!(", it ended with {status}")).unwrap_or_default();
-            self.with_log(&Failure::new(format!("{failure}; last answer: {last}{status}")))
-        })
-    }
-
-    /// Ends the current segment, with something in it, and waits until the archive has it. Gives its name.
-    pub fn switch_wal(&self) -> Result<String> {
-        self.switch_wal_into(&self.machine.archive())
-    }
-
-    /// The same for a server whose `archive_command` copies to `directory`.
-    pub fn switch_wal_into(&self, directory: &Path) -> Result<String> {
-        let point = "select pg_walfile_name(pg_create_restore_point('switch')), pg_switch_wal()";
-        let segment = self.value(point)?;
-        let to_archive = self.data.join(format!("pg_wal/archive_status/{segment}.ready"));
-        let archived = directory.join(&segment);
-        wait_for(format_args!("archiving of {segment}"), PATIENCE, || {
-            Ok(archived.exists() && !to_archive.exists())
-        })
-        .map_err(|failure| self.with_log(&failure))?;
-        Ok(segment)
-    }
-
     /// Everything the server and the commands it ran have printed.
     pub fn log(&self) -> String {
         fs::read(self.log_file()).map_or_else(
@@ -398,20 +248,6 @@ impl Drop for Server {
             eprintln!("{failure}");
         }
     }
-}
-
-/// A line of a configuration file.
-fn assignment(setting: &str, value: &str) -> String {
-    format!("{setting} = '{}'\n", value.replace('\'', "''"))
-}
-
-fn first_value(session: &mut Client, query: &str) -> Result<String> {
-    let rows = session.simple_query(query)?;
-    let value = rows.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0),
-        _ => None,
-    });
-    Ok(value.unwrap_or_default().into())
 }
 
 /// A port that nothing listens on, below those that the kernel gives to outgoing connections: between a

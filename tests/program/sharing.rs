@@ -1,15 +1,19 @@
 //! Several standbys on one archive: what each has registered there, and what is removed because of that.
 
+/// What a standby registers of its requests, while it waits too.
+mod asked;
+/// Registrations that are damaged, old, or cannot be read.
+mod doubtful;
+
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
 use filetime::FileTime;
 use nix::sys::signal::Signal;
 
 use crate::mounted::Mounted;
-use crate::site::{Asking, FIRST, Running, SEGMENT, Site, output_of, wait_until};
+use crate::site::{Asking, FIRST, SEGMENT, Site};
 use crate::wal::after;
 
 const ZEROS: &str = "000000000000000000000000";
@@ -28,13 +32,6 @@ fn whole_registration(site: &Site, name: &str) -> Option<String> {
 fn registration(site: &Site, name: &str) -> Option<String> {
     let registration = whole_registration(site, name)?;
     registration.split_inclusive('\n').next().map(str::to_owned)
-}
-
-/// The line of it that says what was asked for, without the time, and the time.
-fn asked(site: &Site, name: &str) -> Option<(String, String)> {
-    let registration = whole_registration(site, name)?;
-    let (asked, since) = registration.lines().nth(1)?.split_once(" since ")?;
-    Some((asked.to_owned(), since.to_owned()))
 }
 
 /// Writes a registration by hand.
@@ -151,167 +148,6 @@ fn nothing_is_registered_unless_a_segment_was_restored() {
     let required = asks(&site, "a", SEGMENT, FIRST).arg("--require-file").arg("mounted");
     required.arg("--no-wait").ends().with_status(201);
     assert!(!site.archive().join(".pg_standby").exists());
-}
-
-/// Waits, because nothing more comes.
-fn waits<'a>(site: &'a Site, name: &str, requested: &str, restart: &str) -> Running<'a> {
-    let options = ["-s", "0.1", "--standby-name", name];
-    site.asks(&options, requested).arg(restart).starts()
-}
-
-#[test]
-fn a_registration_says_what_was_asked_for_and_since_when() {
-    let site = Site::with_five_segments();
-    asks(&site, "a", SEGMENT, FIRST).ends().with_status(0).in_silence();
-    let (what, since) = asked(&site, "a").unwrap();
-    assert_eq!(what, format!("asked for {SEGMENT}"));
-    let seconds = |date: &str| -> i64 {
-        let output = output_of(Command::new("date").args(["-u", "+%s", "-d", date]));
-        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
-    };
-    assert!((0..60).contains(&(seconds("now") - seconds(&since))), "{since:?}");
-}
-
-#[test]
-fn a_standby_that_waits_renews_a_registration_that_is_old() {
-    let site = Site::with_five_segments();
-    let next = after(SEGMENT, 1);
-    let path = site.archive().join(".pg_standby/a");
-    // One line, as an earlier version or an operator writes it.
-    put_registration(&site, "a", &after(FIRST, 1));
-    age(&site, "a", Duration::from_secs(90));
-    let running = waits(&site, "a", &next, &after(FIRST, 2));
-    wait_until("it is registered", || asked(&site, "a").is_some());
-    assert_eq!(registration(&site, "a").unwrap(), format!("{}\n", after(FIRST, 2)));
-    let (what, since) = asked(&site, "a").unwrap();
-    assert_eq!(what, format!("asked for {next}"));
-    let age_now = fs::metadata(&path).unwrap().modified().unwrap().elapsed().unwrap();
-    assert!(age_now < Duration::from_secs(60), "{age_now:?}");
-    assert_eq!(running.stderr(), "");
-    drop(running);
-    // The next call for the same segment goes on with the wait of the first.
-    age(&site, "a", Duration::from_secs(90));
-    wait_until("another second", || now() != since);
-    let running = waits(&site, "a", &next, &after(FIRST, 2));
-    let is_new = || fs::metadata(&path).is_ok_and(|it| is_younger_than_a_minute(&it));
-    wait_until("it is renewed", is_new);
-    assert_eq!(asked(&site, "a").unwrap(), (format!("asked for {next}"), since));
-    drop(running);
-    assert_eq!(segments(&site), 5, "nothing is pruned by a wait");
-}
-
-/// The present, as a registration would say it.
-fn now() -> String {
-    let now = output_of(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]));
-    String::from_utf8_lossy(&now.stdout).trim_end().to_owned()
-}
-
-fn is_younger_than_a_minute(metadata: &fs::Metadata) -> bool {
-    metadata.modified().unwrap().elapsed().unwrap_or_default() < Duration::from_secs(60)
-}
-
-#[test]
-fn a_standby_that_waits_does_not_write_what_is_known_and_fresh() {
-    let site = Site::with_five_segments();
-    put_registration(&site, "a", &after(FIRST, 2));
-    let running = waits(&site, "a", &after(SEGMENT, 1), &after(FIRST, 2)).until_it_waits();
-    assert_eq!(running.still_waits_after(Duration::from_millis(500)), "");
-    assert_eq!(whole_registration(&site, "a").unwrap(), after(FIRST, 2));
-}
-
-#[test]
-fn a_wait_registers_nothing_where_it_must_not_and_says_nothing_where_it_cannot() {
-    let next = after(SEGMENT, 1);
-    let site = Site::with_five_segments();
-    fs::create_dir(site.archive().join("archive_status")).unwrap();
-    let running = waits(&site, "a", &next, FIRST).until_it_waits();
-    assert_eq!(running.still_waits_after(Duration::from_millis(500)), "");
-    assert_eq!(registration(&site, "a"), None, "in a server's WAL directory");
-
-    let site = Site::with_five_segments();
-    let options = ["-s", "0.1", "--standby-name", "a"];
-    let asking = site.asks(&options, &next).arg(FIRST).with_fault("readonly");
-    let running = asking.starts().until_it_waits();
-    assert_eq!(running.still_waits_after(Duration::from_millis(500)), "");
-
-    let site = Site::with_five_segments();
-    let running = site.asks(&["-s", "0.1"], &next).arg(FIRST).starts().until_it_waits();
-    assert_eq!(running.still_waits_after(Duration::from_millis(500)), "");
-    assert!(!site.archive().join(".pg_standby").exists(), "a standby without a name");
-}
-
-#[test]
-fn a_damaged_registration_is_named_and_nothing_is_pruned() {
-    let damaged: [(&str, &str); 6] = [
-        ("000000010000000000000002\nasked for it", "expected the name of a segment"),
-        ("", "found \"\", expected the name of a segment"),
-        ("00000001000000000000000", "found \"00000001000000000000000\""),
-        ("000000010000000000000002\n000000010000000000000002\n", "expected the name of a segment"),
-        ("%r", "found \"%r\""),
-        ("000000010000000000000002.partial", "expected the name of a segment"),
-    ];
-    for (content, said) in damaged {
-        let site = Site::with_five_segments();
-        put_registration(&site, "b", content);
-        let ended = asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).saying(said);
-        let path = site.archive().join(".pg_standby/b");
-        let ended = ended.saying(&format!("invalid registration {path:?}: found "));
-        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
-        assert_eq!(segments(&site), 5);
-        let line = ["--prune".into(), site.archive().as_os_str().to_owned(), SEGMENT.into()];
-        site.runs(line).ends().with_status(1).saying(said);
-        assert_eq!(segments(&site), 5);
-    }
-}
-
-#[test]
-fn only_a_regular_file_counts_as_a_registration_and_a_leading_dot_hides_it() {
-    let site = Site::with_five_segments();
-    put_registration(&site, ".b", "half a regis");
-    fs::create_dir(site.archive().join(".pg_standby/c")).unwrap();
-    asks(&site, "a", SEGMENT, SEGMENT)
-        .ends()
-        .with_status(0)
-        .saying("pg_standby/c\"")
-        .saying("something other than a short file");
-    assert_eq!(segments(&site), 5);
-    fs::remove_dir(site.archive().join(".pg_standby/c")).unwrap();
-    symlink("/dev/zero", site.archive().join(".pg_standby/c")).unwrap();
-    asks(&site, "a", SEGMENT, SEGMENT)
-        .ends()
-        .with_status(0)
-        .saying("something other than a short file");
-    assert_eq!(segments(&site), 5);
-    fs::remove_file(site.archive().join(".pg_standby/c")).unwrap();
-    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
-    assert_eq!(segments(&site), 1);
-}
-
-#[test]
-fn an_own_registration_that_is_damaged_is_named_and_replaced() {
-    let site = Site::with_five_segments();
-    put_registration(&site, "a", "");
-    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).saying(".pg_standby/a");
-    assert_eq!((registration(&site, "a").unwrap(), segments(&site)), (format!("{SEGMENT}\n"), 5));
-    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
-    assert_eq!(segments(&site), 1);
-}
-
-#[test]
-fn a_registration_that_was_not_renewed_for_a_day_counts_and_is_warned_about_once_a_minute() {
-    let site = Site::with_five_segments();
-    let day = Duration::from_secs(24 * 60 * 60);
-    put_registration(&site, "b", &after(FIRST, 2));
-    age(&site, "b", Duration::from_secs(23 * 60 * 60));
-    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
-    assert_eq!(segments(&site), 3);
-    age(&site, "b", day * 3);
-    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
-    age(&site, "a", Duration::from_secs(60));
-    let ended = asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0);
-    ended.saying("pg_standby/b\" has not been renewed for 72 hours").saying(&after(FIRST, 2));
-    asks(&site, "a", SEGMENT, SEGMENT).ends().with_status(0).in_silence();
-    assert_eq!(segments(&site), 3);
 }
 
 #[test]
@@ -458,12 +294,4 @@ fn two_that_prune_at_the_same_moment_do_not_disturb_each_other() {
     first.ends().with_status(0).in_silence();
     second.ends().with_status(0).in_silence();
     assert_eq!(segments(&one), 0);
-}
-
-#[test]
-fn registrations_that_are_elsewhere_and_not_mounted_are_not_none() {
-    let site = Site::with_five_segments();
-    symlink("/nowhere/registrations", site.archive().join(".pg_standby")).unwrap();
-    let ended = asks(&site, "one", SEGMENT, SEGMENT).ends().with_status(0);
-    assert_eq!(segments(&site), 5, "{ended:?}");
 }
