@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use crate::file_system::{Trouble, is_absence, names_in, open_regular};
+use crate::file_system::{OpenError, is_absence, names_in, open_regular};
 use crate::permission::explained;
 use crate::wal::name::{SegmentName, WalName};
 
@@ -129,13 +129,13 @@ impl<'a> Archive<'a> {
         match open_regular(&path, OpenOptions::new().read(true), OFlag::empty()) {
             Ok(opened) => Ok(Some(Found { path, opened, is_compressed })),
             // A symbolic link without a target is not absent.
-            Err(Trouble::Opening(error))
+            Err(OpenError::NotOpened(error))
                 if is_absence(&error)
                     && !fs::symlink_metadata(&path).is_ok_and(|it| it.is_symlink()) =>
             {
                 Ok(None)
             }
-            Err(Trouble::Opening(source) | Trouble::Opened(source)) => {
+            Err(OpenError::NotOpened(source) | OpenError::NotExamined(source)) => {
                 Err(Unavailable { path, source, no_such_location: false })
             }
         }

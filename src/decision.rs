@@ -280,7 +280,7 @@ impl Situation<'_> {
         }
     }
 
-    /// What is the same for every file; `None` where it is not ready.
+    /// What comes next, whatever kind of file it is; `None` where it is not ready, which is for its kind to decide.
     fn go_on(&self) -> Option<Decision> {
         let enough = match self.requested {
             Requested::Segment(_) => Ending::WaitedEnough,

@@ -13,7 +13,7 @@ use crate::permission::explained;
 pub enum Error {
     /// The command line is wrong.
     Usage(UsageError),
-    /// `--prune` could not remove anything, or everything.
+    /// `--prune` has removed nothing, or not everything.
     NotPruned(PruneError),
     /// Signals could not be listened for.
     Signals(io::Error),

@@ -28,20 +28,20 @@ pub fn is_absence(error: &io::Error) -> bool {
 /// Returns `None` if it is not a regular file.
 ///
 /// # Errors
-/// `path` cannot be opened, or the open file cannot be examined; [`Trouble`] tells the two apart.
+/// `path` cannot be opened, or the open file cannot be examined; [`OpenError`] tells the two apart.
 pub fn open_regular(
     path: &Path,
     options: &mut OpenOptions,
     flags: OFlag,
-) -> Result<Option<(File, Metadata)>, Trouble> {
+) -> Result<Option<(File, Metadata)>, OpenError> {
     let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = match options.custom_flags(flags.bits()).open(path) {
         Ok(file) => file,
         // A socket, or a FIFO opened for writing that nobody reads.
         Err(error) if error.raw_os_error() == Some(ENXIO) => return Ok(None),
-        Err(error) => return Err(Trouble::Opening(error)),
+        Err(error) => return Err(OpenError::NotOpened(error)),
     };
-    let metadata = file.metadata().map_err(Trouble::Opened)?;
+    let metadata = file.metadata().map_err(OpenError::NotExamined)?;
     Ok(metadata.is_file().then_some((file, metadata)))
 }
 
@@ -52,8 +52,8 @@ pub fn open_regular(
 pub fn read_regular(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let opened = open_regular(path.as_ref(), OpenOptions::new().read(true), OFlag::empty());
     let (file, _) = match opened {
-        Err(Trouble::Opening(error)) => return Err(error),
-        Err(Trouble::Opened(error)) => return Err(io::Error::other(error)),
+        Err(OpenError::NotOpened(error)) => return Err(error),
+        Err(OpenError::NotExamined(error)) => return Err(io::Error::other(error)),
         Ok(opened) => opened.ok_or_else(not_regular)?,
     };
     let mut content = Vec::new();
@@ -61,19 +61,19 @@ pub fn read_regular(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// When opening a file went wrong. Only what happens before it is open can mean that it is absent.
+/// What went wrong when a file was opened. Only [`OpenError::NotOpened`] can mean that it is absent.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum OpenError {
     /// It could not be opened.
-    Opening(io::Error),
+    NotOpened(io::Error),
     /// It was opened, but could not be examined.
-    Opened(io::Error),
+    NotExamined(io::Error),
 }
 
-impl From<Trouble> for io::Error {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Opening(error) | Trouble::Opened(error) => error,
+impl From<OpenError> for io::Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NotOpened(error) | OpenError::NotExamined(error) => error,
         }
     }
 }

@@ -87,8 +87,8 @@ impl<'a> Handover<'a> {
         let Some(source) = &self.source else { return Ok(Finding::Unknown) };
         match restore::restore(source, self.options, extent, || caller.has_withdrawn())? {
             Restored::Withdrawn => Ok(Finding::Withdrawn),
-            Restored::NotYet(wanting) => {
-                self.search.remember(source, wanting);
+            Restored::NotYet(defect) => {
+                self.search.remember(source, defect);
                 // There may be another form of it.
                 Ok(Finding::Unknown)
             }

@@ -158,6 +158,7 @@ impl Options {
         name == Some(OsStr::new(&self.requested.to_string()))
             && directory.is_some_and(|is| WAL_DIRECTORIES.iter().any(|name| is == *name))
     }
+
     /// Returns whether recovery is about to begin, so that the server has not read what lies in its WAL directory: it passes
     /// zeros for `%r` until then (`RestoreArchivedFile` in PostgreSQL's `xlogarchive.c`).
     #[must_use]

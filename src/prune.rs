@@ -37,13 +37,14 @@ pub fn after_restore(
     if options.is_for_pg_rewind() || archive.lacks_required_file().is_some() {
         return;
     }
-    let pruned = numbering.map_or(Ok(()), |numbering| remove_behind(restored, numbering, options));
+    let pruned =
+        numbering.map_or(Ok(()), |numbering| remove_preceding(restored, numbering, options));
     if let Err(error) = pruned {
         warn!("{error}; nothing is pruned");
     }
 }
 
-fn remove_behind(
+fn remove_preceding(
     restored: SegmentName,
     numbering: Numbering,
     options: &Options,
@@ -79,7 +80,7 @@ fn remove_behind(
 /// removed in a dry run.
 ///
 /// # Errors
-/// What kept it from removing anything, or everything.
+/// Why it has removed nothing, or not everything.
 pub fn standalone(pruning: &Pruning) -> Result<Vec<PathBuf>, PruneError> {
     let location = &pruning.archive_location;
     let cutoff = pruning.restart;
@@ -113,8 +114,8 @@ fn warn_of_old_registration(renewal: &Renewal) {
     }
 }
 
-/// Registers what a standby with a name needs while it waits for `asked`. What goes wrong here is not said: it is when
-/// something is to be pruned.
+/// Registers what a standby with a name needs while it waits for `asked`. Errors are reported by the call that prunes, not
+/// here.
 pub fn while_waiting(asked: Asked, archive: &Archive, options: &Options) {
     let Some(name) = options.standby_name.as_deref() else { return };
     if archive.lacks_required_file().is_some() {

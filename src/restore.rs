@@ -23,7 +23,7 @@ use crate::file_system::{directory_of, remove_if_there};
 use crate::obstacle::Obstacle;
 use crate::options::{Options, Verify};
 use crate::partial::Partial;
-use crate::source::{Reason, Rejected, Source, Wanting};
+use crate::source::{Defect, Reason, Rejected, Source};
 use crate::system;
 use crate::verification::Verification;
 use crate::wal::flaw::Flaw;
@@ -57,7 +57,7 @@ pub enum Restored {
     /// It is at its destination; where a server will stop in it, if it will.
     Done(Option<Stop>),
     /// It was dropped, because it is not good.
-    NotYet(Wanting),
+    NotYet(Defect),
     /// It was dropped because something else was asked for meanwhile.
     Withdrawn,
 }
@@ -75,12 +75,12 @@ pub fn restore(
 ) -> Result<Restored, Obstacle> {
     let (staged, stop) = match stage(source, options) {
         Err(Obstacle::Rejected(Rejected { reason, .. })) if reason != Reason::Changed => {
-            return Ok(Restored::NotYet(Wanting::Rejected(reason)));
+            return Ok(Restored::NotYet(Defect::Rejected(reason)));
         }
         staged => staged?,
     };
     if let (Some(stop), Extent::Whole) = (stop, extent) {
-        return Ok(Restored::NotYet(Wanting::Stops(stop)));
+        return Ok(Restored::NotYet(Defect::Stops(stop)));
     }
     if is_withdrawn() {
         return Ok(Restored::Withdrawn);

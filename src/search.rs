@@ -14,7 +14,7 @@ use crate::file_system::{directory_of, names_in};
 use crate::obstacle::{EarlyEnd, Obstacle, Received};
 use crate::options::Options;
 use crate::partial::{self, Partial};
-use crate::source::{Judge, Rejected, Source, Wanting};
+use crate::source::{Defect, Judge, Rejected, Source};
 use crate::timeline;
 use crate::wal::lsn::Lsn;
 use crate::wal::name::{Numbering, SegmentName, WalName};
@@ -113,9 +113,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Takes note of what was found out about a file when it was copied.
-    pub fn remember(&mut self, source: &Source, wanting: Wanting) {
-        self.judge.remember(source, wanting);
+    /// Takes note of what was found wrong with a file when it was copied.
+    pub fn remember(&mut self, source: &Source, defect: Defect) {
+        self.judge.remember(source, defect);
     }
 
     /// Returns whether the requested segment is in the server's WAL directory, on its own timeline or one before.

@@ -86,9 +86,9 @@ pub enum Reason {
     Compressed(Fault),
 }
 
-/// What was found out about a file when it was copied.
+/// What was found wrong with a file when it was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanting {
+pub enum Defect {
     /// A server would stop in it.
     Stops(Stop),
     /// It may not be handed over.
@@ -113,8 +113,8 @@ struct Seen {
     is_written: bool,
     /// When it was looked at last.
     looked_at: Instant,
-    /// What was found out about it, and when what says so was looked at.
-    wanting: Option<(Wanting, Instant)>,
+    /// What a copy of it showed, and when it was looked at for that copy.
+    defect: Option<(Defect, Instant)>,
 }
 
 /// One state of one file.
@@ -148,7 +148,7 @@ impl Judge {
         let seen = self.see(&path, state);
         seen.looked_at = Instant::now();
         let known = seen.known();
-        if let Some(Wanting::Rejected(reason)) = known {
+        if let Some(Defect::Rejected(reason)) = known {
             return Ok(Err(Rejected { path, reason }));
         }
         let file = Rc::new(file);
@@ -162,8 +162,8 @@ impl Judge {
         seen.is_written = lease::has_writer(&file) == Some(true);
         let (since, is_written) = (seen.since, seen.is_written);
         let stop = match known {
-            Some(Wanting::Stops(stop)) => Some(stop),
-            Some(Wanting::Rejected(_)) | None => None,
+            Some(Defect::Stops(stop)) => Some(stop),
+            Some(Defect::Rejected(_)) | None => None,
         };
         let trusted_at = since.checked_add(patience);
         if is_written && trusted_at.is_none_or(|trusted_at| trusted_at > Instant::now()) {
@@ -183,16 +183,16 @@ impl Judge {
         trusted_at.filter(|at| *at > Instant::now()).min()
     }
 
-    /// Takes note of what was found out about `source`, so that it is not read again before it has changed.
-    pub fn remember(&mut self, source: &Source, wanting: Wanting) {
+    /// Takes note of what is wrong with `source`, so that it is not read again before it has changed.
+    pub fn remember(&mut self, source: &Source, defect: Defect) {
         let seen = self.see(&source.path, source.state);
-        seen.wanting = Some((wanting, seen.looked_at));
+        seen.defect = Some((defect, seen.looked_at));
     }
 
     /// Forgets where a server would stop, so that files are taken as they are.
     pub fn forget_stops(&mut self) {
         for seen in self.seen.values_mut() {
-            seen.wanting = seen.wanting.filter(|(it, _)| !matches!(it, Wanting::Stops(_)));
+            seen.defect = seen.defect.filter(|(it, _)| !matches!(it, Defect::Stops(_)));
         }
     }
 
@@ -237,7 +237,7 @@ impl Judge {
     fn see(&mut self, path: &Path, state: State) -> &mut Seen {
         let new = || {
             let now = Instant::now();
-            Seen { state, since: now, is_written: false, looked_at: now, wanting: None }
+            Seen { state, since: now, is_written: false, looked_at: now, defect: None }
         };
         let seen = self.seen.entry(path.to_owned()).or_insert_with(new);
         if seen.state != state {
@@ -256,12 +256,11 @@ impl Judge {
 }
 
 impl Seen {
-    /// Returns what was found out about the file, unless it was read so soon that later bytes may be there under the same
-    /// times.
-    fn known(&self) -> Option<Wanting> {
+    /// Returns what is wrong with the file, unless it was read so soon that later bytes may be there under the same times.
+    fn known(&self) -> Option<Defect> {
         let is_early = |at: Instant| at.saturating_duration_since(self.since) < COARSEST_TIME;
-        let (wanting, read_at) = self.wanting?;
-        (!is_early(read_at) || is_early(self.looked_at)).then_some(wanting)
+        let (defect, read_at) = self.defect?;
+        (!is_early(read_at) || is_early(self.looked_at)).then_some(defect)
     }
 }
 

@@ -229,8 +229,8 @@ impl Status {
         histories
             .filter_map(|history| {
                 let left_at = line.left_by(history.content.as_ref().ok()?)?;
-                let is_behind = |position| left_at.is_behind(position, self.checks.numbering?);
-                let has_begun = asked.and_then(is_behind) == Some(false);
+                let comes_after = |position| left_at.comes_after(position, self.checks.numbering?);
+                let has_begun = asked.and_then(comes_after) == Some(false);
                 Some(Later { timeline: history.timeline, left_at, has_begun })
             })
             .collect()

@@ -54,11 +54,11 @@ pub fn began_after(segment: SegmentName, archive: &Archive, judge: &mut Judge) -
                 let name = SegmentName { timeline: ancestor.timeline, ..segment };
                 open(&WalName::Segment(name), archive, judge)?.numbering()
             });
-            let is_behind = |numbering| switch.is_behind(segment.position, numbering);
+            let comes_after = |numbering| switch.comes_after(segment.position, numbering);
             match same_place {
-                Some(numbering) => is_behind(numbering) == Some(true),
+                Some(numbering) => comes_after(numbering) == Some(true),
                 None => {
-                    Numbering::every_size().all(|numbering| is_behind(numbering) != Some(false))
+                    Numbering::every_size().all(|numbering| comes_after(numbering) != Some(false))
                 }
             }
         }
@@ -120,10 +120,10 @@ pub fn branch_within(
         open(&WalName::Segment(example), archive, &mut Judge::new(Duration::ZERO))?.numbering()
     });
     branches.into_iter().find(|branch| {
-        let is_behind = |numbering| branch.left_at.is_behind(segment.position, numbering);
+        let comes_after = |numbering| branch.left_at.comes_after(segment.position, numbering);
         match numbering {
-            Some(numbering) => is_behind(numbering) == Some(false),
-            None => Numbering::every_size().all(|numbering| is_behind(numbering) != Some(true)),
+            Some(numbering) => comes_after(numbering) == Some(false),
+            None => Numbering::every_size().all(|numbering| comes_after(numbering) != Some(true)),
         }
     })
 }
@@ -156,7 +156,7 @@ pub fn abandoned(
     let left = ancestors.find(|ancestor| ancestor.timeline == segment.timeline);
     Ok(left
         .map(|ancestor| ancestor.left_at)
-        .filter(|left_at| left_at.is_behind(segment.position, numbering) == Some(false))
+        .filter(|left_at| left_at.comes_after(segment.position, numbering) == Some(false))
         .map(|left_at| Abandoned { segment, followed, left_at, history }))
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-use crate::file_system::{Trouble, is_absence, not_regular, open_regular};
+use crate::file_system::{OpenError, is_absence, not_regular, open_regular};
 use crate::lease;
 use crate::permission::user_name;
 use crate::wal::name::{Position, SegmentName};
@@ -56,13 +56,13 @@ impl TriggerFile {
         match opened {
             Ok(Some((file, metadata))) => Self::read_open(file, metadata).map(Some),
             Ok(None) => Err(not_regular()),
-            Err(Trouble::Opening(error)) if is_absence(&error) => Ok(None),
-            Err(Trouble::Opening(error))
+            Err(OpenError::NotOpened(error)) if is_absence(&error) => Ok(None),
+            Err(OpenError::NotOpened(error))
                 if error.kind() == io::ErrorKind::PermissionDenied && metadata.len() == 0 =>
             {
                 Ok(Some(Self { content: Vec::new(), metadata, is_closed: false }))
             }
-            Err(trouble) => Err(trouble.into()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -66,7 +66,7 @@ impl Input {
 
     /// Leaves out so many bytes. Returns whether all of them are there.
     pub fn skip(&mut self, count: u64) -> io::Result<bool> {
-        // The last one shows that all are.
+        // If the last one is there, all are.
         let count = count.saturating_sub(1);
         let beyond = count.saturating_sub(self.unused().len() as u64);
         self.consume(usize::try_from(count).unwrap_or(usize::MAX));

@@ -201,7 +201,7 @@ impl Case {
         }
         let done = match cli::parse(line) {
             Ok(Command::Restore(options)) => {
-                remove_behind(self.requested, self.numbering, &options)
+                remove_preceding(self.requested, self.numbering, &options)
             }
             Ok(Command::Prune(pruning)) => standalone(&pruning).map(drop),
             other => return Err(TestCaseError::fail(format!("{other:?}"))),

@@ -57,7 +57,7 @@ impl Line {
     /// The timeline of the segment at a position: the last one that has a part in it.
     #[must_use]
     pub fn segment(&self, position: Position, numbering: Numbering) -> SegmentName {
-        let is_before = |it: &&Ancestor| it.left_at.is_behind(position, numbering) == Some(true);
+        let is_before = |it: &&Ancestor| it.left_at.comes_after(position, numbering) == Some(true);
         let timeline =
             self.ancestors.iter().find(is_before).map_or(self.timeline, |it| it.timeline);
         SegmentName { timeline, position }

@@ -16,7 +16,7 @@ use nix::libc::EPERM;
 use nix::sys::stat::Mode;
 
 use crate::archive::Archive;
-use crate::file_system::{Trouble, is_absence, open_regular};
+use crate::file_system::{OpenError, is_absence, open_regular};
 use crate::report::Progress;
 use crate::wal::name::{SegmentName, WalName};
 
@@ -220,9 +220,9 @@ fn examine(path: &Path, name: SegmentName, (suffix, form): (&'static str, Form))
 ///
 /// # Errors
 /// As [`open_regular`].
-pub fn open_unnoticed(path: &Path) -> Result<Option<(File, Metadata)>, Trouble> {
+pub fn open_unnoticed(path: &Path) -> Result<Option<(File, Metadata)>, OpenError> {
     match open_regular(path, OpenOptions::new().read(true), OFlag::O_NOATIME) {
-        Err(Trouble::Opening(error)) if error.raw_os_error() == Some(EPERM) => {
+        Err(OpenError::NotOpened(error)) if error.raw_os_error() == Some(EPERM) => {
             open_regular(path, OpenOptions::new().read(true), OFlag::empty())
         }
         opened => opened,

@@ -25,10 +25,10 @@ pub enum Switch {
 }
 
 impl Switch {
-    /// Returns whether the whole segment at `position` precedes the branch; `None` where no segment can have the
+    /// Returns whether the branch comes after the whole segment at `position`; `None` where no segment can have the
     /// position.
     #[must_use]
-    pub fn is_behind(self, position: Position, numbering: Numbering) -> Option<bool> {
+    pub fn comes_after(self, position: Position, numbering: Numbering) -> Option<bool> {
         match self {
             Self::Lsn(switch) => Some(numbering.end(position)? <= switch),
             Self::Segment(last) => Some(position < last),
@@ -101,13 +101,13 @@ mod tests {
     fn a_segment_precedes_a_branch_only_as_a_whole() {
         let numbering = Numbering { segment_size: 1 << 24, skips_last: false };
         let at = |segment| Position { log: 0, segment };
-        let behind = |switch: Switch, segment| switch.is_behind(at(segment), numbering);
+        let comes_after = |switch: Switch, segment| switch.comes_after(at(segment), numbering);
         for (lsn, precedes) in [(0x400_0000, true), (0x3FF_FFFF, false), (0x400_0001, true)] {
-            assert_eq!(behind(Switch::Lsn(Lsn(lsn)), 3), Some(precedes), "{lsn:X}");
+            assert_eq!(comes_after(Switch::Lsn(Lsn(lsn)), 3), Some(precedes), "{lsn:X}");
         }
-        assert_eq!(behind(Switch::Segment(at(3)), 2), Some(true));
-        assert_eq!(behind(Switch::Segment(at(3)), 3), Some(false));
-        assert_eq!(behind(Switch::Lsn(Lsn(0)), 0x100), None);
+        assert_eq!(comes_after(Switch::Segment(at(3)), 2), Some(true));
+        assert_eq!(comes_after(Switch::Segment(at(3)), 3), Some(false));
+        assert_eq!(comes_after(Switch::Lsn(Lsn(0)), 0x100), None);
     }
 
     #[test]

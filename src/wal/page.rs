@@ -68,8 +68,8 @@ fn is_known(magic: u16) -> bool {
 }
 
 /// Returns which magic a segment's first page should have, where that is not the one it has. All pages of a cluster have
-/// one (`XLOG_PAGE_MAGIC` in `xlog_internal.h`): `before` is that of the segment before. Where that is not known, a
-/// magic that is not known either is no other release's if the next page has one that is.
+/// one (`XLOG_PAGE_MAGIC` in `xlog_internal.h`): `before` is that of the segment before. Without it, the next page is
+/// asked: if that is of a known release and this one is of none, this one is damaged.
 pub fn other_magic(bytes: &[u8], header: &Header, before: Option<u16>) -> Option<u16> {
     let next_page = || Bytes(bytes.get(header.block_size as usize..)?).u16_at(0);
     let known = || next_page().filter(|next| !is_known(header.magic) && is_known(*next));

@@ -79,8 +79,8 @@ pub struct Stop {
     pub why: Damage,
 }
 
-/// Returns where a server stops that finds a magic on the first page which is not its own: at once. It is told from
-/// that of the segment `before`, or from the next page, where `bytes` has that.
+/// Returns where a server stops if the magic of the first page is not its own: at once. Its own is that of the segment
+/// `before`, or else that of the next page, where `bytes` has that.
 #[must_use]
 pub fn stop_at_magic(bytes: &[u8], header: &Header, before: Option<u16>) -> Option<Stop> {
     let expected = other_magic(bytes, header, before)?;
