@@ -51,6 +51,17 @@ impl Pair {
         self.standby.wait_until(ROWS, &self.rows.to_string(), PATIENCE)
     }
 
+    /// Has the standby find three segments that it has not read, and a trigger file that says `word`, when it is started
+    /// again.
+    pub fn restart_with_unread_segments(&mut self, word: &str) -> Result<()> {
+        self.standby.stop_fast()?;
+        for _ in 0..3 {
+            self.ship()?;
+        }
+        self.machine.ask_for_failover(word)?;
+        self.standby.start()
+    }
+
     pub fn assert_still_a_standby(&self) -> Result<()> {
         let [recovery, timeline] =
             [self.standby.is_in_recovery()?, self.standby.timeline()? == "1"];

@@ -53,12 +53,7 @@ fn follows_prunes_resumes_and_loses_nothing_at_smart_failover(major: u32) -> Res
     pair.ship()?;
     pair.standby_sees_every_row()?;
 
-    pair.standby.stop_fast()?;
-    for _ in 0..3 {
-        pair.ship()?;
-    }
-    pair.machine.ask_for_failover("smart")?;
-    pair.standby.start()?;
+    pair.restart_with_unread_segments("smart")?;
     pair.assert_failed_over_with(pair.rows)
 }
 

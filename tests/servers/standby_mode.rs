@@ -76,25 +76,15 @@ fn a_smart_trigger_file_promotes_after_everything_that_is_ready(major: u32) -> R
     promoted_once_with(pair, rows, "smart failover requested by trigger file")?;
 
     let mut pair = following(major)?;
-    pair.standby.stop_fast()?;
-    for _ in 0..3 {
-        pair.ship()?;
-    }
-    pair.machine.ask_for_failover("smart")?;
-    pair.standby.start()?;
+    pair.restart_with_unread_segments("smart")?;
     let rows = pair.rows;
     promoted_once_with(pair, rows, "smart failover requested by trigger file")
 }
 
 fn a_fast_trigger_file_promotes_before_what_is_not_replayed(major: u32) -> Result<()> {
     let mut pair = following(major)?;
-    pair.standby.stop_fast()?;
     let rows = pair.rows;
-    for _ in 0..3 {
-        pair.ship()?;
-    }
-    pair.machine.ask_for_failover("fast")?;
-    pair.standby.start()?;
+    pair.restart_with_unread_segments("fast")?;
     promoted_once_with(pair, rows, "fast failover requested by trigger file")
 }
 
