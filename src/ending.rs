@@ -1,4 +1,5 @@
-//! What is said and left behind when a run ends, for each [`Ending`]. That it ends, and how, is decided elsewhere.
+//! What is said, done and left behind when a run ends, for each [`Ending`]: a failover in standby mode asks for the
+//! promotion here. That it ends, and how, is decided in `decision`.
 
 use std::fs;
 

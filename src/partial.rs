@@ -1,6 +1,6 @@
 //! The valid part of a segment that is still being received, SEGMENT.partial: from its start to the end of the last whole
 //! record. `pg_receivewal` leaves such a file, with zeros behind what it has received. When the part is handed over is
-//! decided elsewhere.
+//! decided in `search` and `decision`, and how in `restore`.
 
 use std::fs::OpenOptions;
 use std::io;

@@ -1,5 +1,5 @@
 //! Asks a server in standby mode to promote, as `pg_ctl promote` does: there the status of a `restore_command` ends
-//! nothing. Whether that is wanted is decided elsewhere.
+//! nothing. Whether that is wanted is decided in `ending`.
 
 use std::fs::{self, File};
 

@@ -1,5 +1,5 @@
 //! Signals: which have arrived, a file descriptor that wakes a `poll` when one does, and dying by one.
-//! What a signal means for recovery is decided in `failover`.
+//! Which of them request failover is decided in `failover`, and which end the call at once in `caller`.
 
 use std::fmt;
 use std::io::{self, Read};

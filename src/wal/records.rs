@@ -161,13 +161,10 @@ impl Scan {
     /// To be asked when there is nothing more to read.
     #[must_use]
     pub fn verdict(mut self) -> Verdict {
-        let end = match self.end {
-            Some(end) => end,
-            None => {
-                let why = self.short(0);
-                End::Stops(Stop { at: self.reading(&self.open), valid: self.valid, why })
-            }
-        };
+        let end = self.end.unwrap_or_else(|| {
+            let why = self.short(0);
+            End::Stops(Stop { at: self.reading(&self.open), valid: self.valid, why })
+        });
         let carry = match end {
             End::Switch | End::LastByte => Some(self.carry()),
             End::Stops(_) => None,
