@@ -220,6 +220,12 @@ fn goes_through_the_quick_start(site: &Site) -> Result<()> {
     site.waits_until("primary", "select pg_is_in_recovery()", "f")?;
     assert_eq!(site.asks("primary", ROWS)?, "5000");
     wait_for("the end of the trigger file", PATIENCE, || Ok(!site.path_of("failover").exists()))?;
+    // It archives what it writes, though it has segments from before that the archive has too.
+    site.asks("primary", "checkpoint")?;
+    let written = site.asks("primary", "select pg_walfile_name(pg_switch_wal())")?;
+    wait_for("the new primary's first segment", PATIENCE, || {
+        Ok(site.path_of("wal").join(&written).exists())
+    })?;
     for server in ["primary", "standby"] {
         assert!(!site.log(server).contains("pg_standby: error"), "{}", site.log(server));
     }
@@ -227,33 +233,78 @@ fn goes_through_the_quick_start(site: &Site) -> Result<()> {
     Ok(())
 }
 
-/// `ssh standby COMMAND` runs the command here, or ends as it does when the host does not answer.
+/// The lines for `archive_command`, each without its quotes. `ssh standby COMMAND` runs the command here, or ends as it does
+/// when the host does not answer.
+fn archive_commands() -> impl Iterator<Item = &'static str> {
+    let pages = [
+        README,
+        include_str!("../../docs/migrating.md"),
+        include_str!("../../examples/base-backup/primary.conf"),
+        include_str!("../../examples/hot-standby/primary.conf"),
+        include_str!("../../examples/network-mount/primary.conf"),
+        include_str!("../../examples/warm-standby/primary.conf"),
+        include_str!("../../examples/warm-standby/README.md"),
+    ];
+    let line = |line: &'static str| line.strip_prefix("archive_command = '")?.strip_suffix('\'');
+    pages.into_iter().flat_map(str::lines).filter_map(line)
+}
+
+/// After a crash, and when `pg_rewind` has run, a server offers what the archive has already. If that were refused, nothing
+/// would be archived any more.
 #[test]
-fn the_line_for_rsync_sends_a_segment_and_does_not_overwrite_one() -> Result<()> {
-    let place = tempfile::tempdir()?;
-    let wal = place.path().join("wal");
-    fs::create_dir(&wal)?;
-    let line = README.lines().find(|line| line.starts_with("archive_command = 'ssh")).unwrap();
-    let command = line.trim_start_matches("archive_command = ").trim_matches('\'');
-    let command = command.replace("/srv/pg", &place.path().display().to_string());
+fn each_archive_command_takes_a_segment_once_more_and_never_overwrites_another() -> Result<()> {
     let segment = "000000010000000000000003";
-    let archives = |content: &str, ssh: &str| -> Result<(Option<i32>, String)> {
-        fs::write(place.path().join(segment), content)?;
-        fs::write(place.path().join("ssh"), format!("#!/bin/sh\n{ssh}\n"))?;
-        fs::set_permissions(place.path().join("ssh"), fs::Permissions::from_mode(0o755))?;
-        let path = std::env::var("PATH").unwrap();
-        let status = Command::new("sh")
-            .args(["-c", &command.replace("%p", segment).replace("%f", segment)])
-            .env("PATH", format!("{}:{path}", place.path().display()))
-            .env_remove("RSYNC_RSH")
-            .current_dir(place.path())
-            .stderr(std::process::Stdio::null())
-            .status()?;
-        Ok((status.code(), fs::read_to_string(wal.join(segment)).unwrap_or_default()))
-    };
-    let answers = "shift; exec sh -c \"$*\"";
-    assert_eq!(archives("first", "exit 255")?, (Some(1), String::new()));
-    assert_eq!(archives("first", answers)?, (Some(0), "first".to_owned()));
-    assert_eq!(archives("other", answers)?, (Some(1), "first".to_owned()));
+    let mut lines = 0;
+    for line in archive_commands() {
+        lines += 1;
+        let place = tempfile::tempdir()?;
+        let wal = place.path().join("wal");
+        fs::create_dir(&wal)?;
+        fs::write(wal.join("mounted"), "")?;
+        let program = |name: &str, script: &str| -> Result<()> {
+            let path = place.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
+            Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
+        };
+        program("pgbackrest", "exit 0")?;
+        let command = line.replace("/srv/pg", &place.path().display().to_string());
+        let command = command.replace("%p", segment).replace("%f", segment);
+        // Everything in the archive, and the status.
+        let archives = |content: &str, ssh: &str| -> Result<(Option<i32>, Vec<Vec<u8>>)> {
+            fs::write(place.path().join(segment), content)?;
+            program("ssh", ssh)?;
+            let path = std::env::var("PATH").unwrap();
+            let status = Command::new("sh")
+                .args(["-c", &command])
+                .env("PATH", format!("{}:{path}", place.path().display()))
+                .env_remove("RSYNC_RSH")
+                .current_dir(place.path())
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .status()?;
+            let mut files = Vec::new();
+            for file in fs::read_dir(&wal)? {
+                let file = file?;
+                if file.file_name().to_string_lossy().starts_with(segment) {
+                    files.push(fs::read(file.path())?);
+                }
+            }
+            Ok((status.code(), files))
+        };
+        let answers = "shift; exec sh -c \"$*\"";
+        if line.contains("ssh") {
+            assert_eq!(archives("first", "exit 255")?, (Some(1), Vec::new()), "{line}");
+        }
+        let first = archives("first", answers)?;
+        assert!(first.0 == Some(0) && first.1.len() == 1, "{line}: {first:?}");
+        assert_eq!(archives("first", answers)?, first, "{line}");
+        assert_eq!(archives("other", answers)?, (Some(1), first.1), "{line}");
+        if line.contains("mounted") {
+            fs::remove_file(wal.join("mounted"))?;
+            fs::remove_file(wal.join(segment))?;
+            assert_eq!(archives("first", answers)?, (Some(1), Vec::new()), "{line}");
+        }
+    }
+    assert_eq!(lines, 11);
     Ok(())
 }
