@@ -108,6 +108,9 @@ impl Closing<'_> {
                 info!("smart failover requested by {by}: recovery ends before {segment}");
                 self.promote(by);
             }
+            Ending::Refused if data_directory::promote_file().is_some() => {
+                debug!("{segment} is refused: the server has been asked to promote");
+            }
             Ending::Refused => info!(
                 "{segment} is refused: {by} has the mark of an earlier failover; \
                  remove that file if no failover is wanted, or else run pg_ctl promote"
