@@ -64,9 +64,10 @@ impl<'a> Archive<'a> {
                     let header = Header::of(&bytes);
                     Ok(header.ok_or_else(|| Failure::new(format!("{name} is empty")))?.lsn)
                 };
-                if start(&pair[1])? != start(&pair[0])? + self.segment_size {
+                let (first, second) = (start(&pair[0])?, start(&pair[1])?);
+                if second != first + self.segment_size {
                     return Err(Failure::new(format!(
-                        "nothing between {} and {}",
+                        "{}, which begins at {first:X}, is not followed by {}, which begins at {second:X}",
                         pair[0], pair[1]
                     )));
                 }

@@ -12,9 +12,16 @@ pub struct WalDump {
 }
 
 impl WalDump {
-    pub fn find() -> Result<Self> {
-        let installation = Installation::with("pg_waldump")?;
-        Ok(Self { major: installation.major, program: installation.program("pg_waldump") })
+    /// Of each version that has one here.
+    ///
+    /// # Errors
+    /// When there is none at all.
+    pub fn find() -> Result<Vec<Self>> {
+        let program = |installation: Installation| Self {
+            major: installation.major,
+            program: installation.program("pg_waldump"),
+        };
+        Ok(Installation::each_with("pg_waldump")?.into_iter().map(program).collect())
     }
 
     /// How many records begin and end in a segment; or why it cannot be read to its end.

@@ -19,7 +19,7 @@ use crate::layout::{Class, Layout};
 use crate::machine::{Doing, Failure, Result};
 use crate::random::Random;
 use crate::standby::Standby;
-use crate::terminal::Interrupted;
+use crate::terminal::{Interrupted, say};
 
 /// Segments before the damaged one that its first record may have begun in.
 const BEFORE: usize = 64;
@@ -30,7 +30,11 @@ const HEADER: usize = 40;
 
 #[derive(Default)]
 pub struct Counts {
-    tried: u64,
+    pages: u64,
+    sectors: u64,
+    /// Bits of the first page's header.
+    bits: u64,
+    random: u64,
     refused: u64,
     /// Of bytes that no server looks at.
     taken: u64,
@@ -39,25 +43,57 @@ pub struct Counts {
     /// Flags without a meaning, and what is left of records that were overwritten.
     either: u64,
     judged: u64,
+    /// What the program did was not what was to be done.
+    disagreements: u64,
 }
 
 impl Counts {
     pub fn add(&mut self, other: &Self) {
-        self.tried += other.tried;
+        self.pages += other.pages;
+        self.sectors += other.sectors;
+        self.bits += other.bits;
+        self.random += other.random;
         self.refused += other.refused;
         self.taken += other.taken;
         self.refused_next += other.refused_next;
         self.either += other.either;
         self.judged += other.judged;
+        self.disagreements += other.disagreements;
+    }
+
+    fn count(&mut self, plan: Plan) {
+        let count = match plan {
+            Plan::Zeros { length: PAGE, .. } => &mut self.pages,
+            Plan::Zeros { .. } => &mut self.sectors,
+            Plan::Bit { .. } => &mut self.bits,
+            Plan::Random { .. } => &mut self.random,
+        };
+        *count += 1;
+    }
+
+    /// # Errors
+    /// There were disagreements, which have been printed.
+    pub fn check(&self) -> Result<()> {
+        match self.disagreements {
+            0 => Ok(()),
+            count => Err(Failure::new(format!("{count} disagreements, see above"))),
+        }
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pages, sectors, bits, random, .. } = self;
         write!(
             f,
-            "{} damages: {} refused, {} with the next segment; {} that no server notices taken, {} one or the other",
-            self.tried, self.refused, self.refused_next, self.taken, self.either
+            "{} damages ({pages} pages and {sectors} sectors of zeros, {bits} bits of the first header, {random} at random): \
+             {} refused, {} with the next segment; {} that no server notices taken, {} one or the other; {} disagreements",
+            pages + sectors + bits + random,
+            self.refused,
+            self.refused_next,
+            self.taken,
+            self.either,
+            self.disagreements
         )?;
         if self.judged > 0 {
             write!(f, "; {} as pg_waldump decides", self.judged)?;
@@ -179,9 +215,12 @@ impl<'a> Trials<'a> {
                 interrupted.check()?;
                 let subject = &self.subjects[*number];
                 let damage = plan.on(&subject.good, &subject.older, subject.end, PAGE);
-                desks[*number]
-                    .try_one(&damage, &mut own)
-                    .doing(format_args!("{}, {damage}", subject.name))?;
+                own.count(*plan);
+                let here = format!("{}, {damage}", subject.name);
+                for words in desks[*number].try_one(&damage, &mut own).doing(&here)? {
+                    own.disagreements += 1;
+                    say(format_args!("    {here}: {words}"))?;
+                }
             }
             if let Ok(mut counts) = counts.lock() {
                 counts.add(&own);
@@ -233,7 +272,8 @@ impl<'a> Desk<'a> {
         Ok(file.write_all_at(bytes, at as u64)?)
     }
 
-    fn try_one(&self, damage: &Damage, counts: &mut Counts) -> Result<()> {
+    /// Returns what the program and its judges do not agree upon.
+    fn try_one(&self, damage: &Damage, counts: &mut Counts) -> Result<Vec<String>> {
         let Subject { name, next, good, layout, .. } = self.subject;
         let Damage { at, bytes, .. } = damage;
         let before = &good[*at..*at + bytes.len()];
@@ -249,9 +289,17 @@ impl<'a> Desk<'a> {
             }
             let _ = fs::remove_file(self.standby.restored());
         }
-        self.hear_the_judge(damage, before, answer.taken, counts)?;
+        let mut disagreements = Vec::new();
+        if let Some(reads) = self.hear_the_judge(damage, before, answer.taken)? {
+            let words = |yes| if yes { "reads" } else { "does not read" };
+            if reads == answer.taken {
+                counts.judged += 1;
+            } else {
+                let (judge, program) = (words(reads), words(answer.taken));
+                disagreements.push(format!("pg_waldump {judge}, pg_standby {program}"));
+            }
+        }
         self.write(*at, before)?;
-        counts.tried += 1;
         let count = match (consequence, answer.taken) {
             (Class::Counts | Class::Tail | Class::Open, false) => &mut counts.refused,
             (Class::Free, true) => &mut counts.taken,
@@ -259,21 +307,17 @@ impl<'a> Desk<'a> {
             (Class::Open, true) if is_noticed_next => &mut counts.refused_next,
             (class, taken) => {
                 let words = if taken { "was taken" } else { "was refused" };
-                return Err(Failure::new(format!("{class:?}, and {words}: {}", answer.said)));
+                disagreements.push(format!("{class:?}, and {words}: {}", answer.said));
+                return Ok(disagreements);
             }
         };
         *count += 1;
-        Ok(())
+        Ok(disagreements)
     }
 
-    fn hear_the_judge(
-        &self,
-        damage: &Damage,
-        before: &[u8],
-        taken: bool,
-        counts: &mut Counts,
-    ) -> Result<()> {
-        let Some((judge, directory)) = &self.judge else { return Ok(()) };
+    /// Returns whether `pg_waldump` reads the segment, or what the program did where that cannot be compared.
+    fn hear_the_judge(&self, damage: &Damage, before: &[u8], taken: bool) -> Result<Option<bool>> {
+        let Some((judge, directory)) = &self.judge else { return Ok(None) };
         let Subject { name, good, header, from, .. } = self.subject;
         let timeline = u32::from_str_radix(&name[..8], 16)?;
         let end = header.lsn + good.len() as u64;
@@ -288,11 +332,6 @@ impl<'a> Desk<'a> {
             .into_iter()
             .flatten()
             .any(|at| at >= damage.at && changed(&at));
-        if reads == taken || (reads && is_excused) {
-            counts.judged += 1;
-            return Ok(());
-        }
-        let words = |yes| if yes { "reads" } else { "does not read" };
-        Err(Failure::new(format!("pg_waldump {}, pg_standby {}", words(reads), words(taken))))
+        Ok(Some(if reads && is_excused { taken } else { reads }))
     }
 }

