@@ -47,7 +47,7 @@ mod diagnosis;
 mod examples;
 /// An archive that comes through sshfs or bindfs: followed, unmounted, dead, mounted again.
 mod network;
-/// What operators do: promote, crash, stream, read ahead, rewind.
+/// What operators do: promote, crash, stream, read ahead.
 mod operations;
 /// Following, pruning, restarts and both ways to fail over, on each version.
 mod postgres;
@@ -69,6 +69,8 @@ mod partials;
 mod promises;
 /// Segments that begin well, with a record that a server cannot read.
 mod records;
+/// What `pg_rewind` gets from the archive, and what it is told of damage there.
+mod rewind;
 /// Every way in which the beginning or the length of a segment can be wrong.
 mod segments;
 /// What old primaries went on to write after the timeline had branched off.

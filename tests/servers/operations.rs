@@ -1,13 +1,12 @@
-//! What operators do to a standby, on real servers: promote it, crash it, let it stream, let it read ahead, rewind the
-//! old primary.
+//! What operators do to a standby, on real servers: promote it, crash it, let it stream, let it read ahead. Rewinding the
+//! old primary is in rewind.rs.
 
 use std::fs;
-use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::machine::{Doing, Installation, Machine, PATIENCE, Result, Server, wait_for};
-use crate::pair::{PG_STANDBY, Pair, ROWS};
+use crate::machine::{PATIENCE, Result, wait_for};
+use crate::pair::{Pair, ROWS};
 
 tests_on_every_version!(
     pg_ctl_promote_ends_the_wait,
@@ -214,82 +213,4 @@ fn a_fast_failover_drops_exactly_the_segments_that_15_has_not_read() -> Result<(
 fn a_fast_failover_drops_exactly_the_segments_that_18_has_not_read() -> Result<()> {
     a_fast_failover_drops_exactly_the_segments_that_are_unread(18, None)?;
     a_fast_failover_drops_exactly_the_segments_that_are_unread(18, Some("off"))
-}
-
-/// The old primary has gone on after the failover, on a timeline of its own, and has forgotten the WAL that `pg_rewind`
-/// needs to find out where: the archive has it.
-#[test]
-fn pg_rewind_gets_what_it_needs_from_the_archive() -> Result<()> {
-    let machine = Machine::on(Installation::with("pg_rewind")?, PG_STANDBY)?;
-    let mut primary = machine.primary(&["--data-checksums"])?;
-    let restore_command = machine.restore_command(BLIND);
-    let mut standby = primary.warm_standby("standby", &restore_command)?;
-    primary.start_and_wait()?;
-    primary.sql("create table orders (number int)")?;
-    primary.switch_wal()?;
-    standby.start_and_wait()?;
-    standby.promote()?;
-    standby.wait_for_promotion()?;
-    standby.sql("insert into orders values (1)")?;
-
-    primary.sql("insert into orders select generate_series(1, 1000)")?;
-    let first = primary.switch_wal()?;
-    for _ in 0..2 {
-        primary.sql("checkpoint")?;
-        primary.switch_wal()?;
-    }
-    primary.sql("checkpoint")?;
-    primary.stop_fast()?;
-    standby.stop_fast()?;
-    forget_archived_wal(&primary)?;
-    // pg_rewind refuses %r.
-    primary.set("restore_command", restore_command.trim_end_matches(" %r"))?;
-    let without_archive = rewind(&machine, &primary, &standby, None);
-    assert!(without_archive.is_err(), "it needs no archive: nothing is proved");
-
-    let archived = machine.archive().join(&first);
-    let good = fs::read(&archived)?;
-    let mut bad = good.clone();
-    bad[16384..24576].fill(0);
-    machine.write(&archived, &bad)?;
-    let failure = rewind(&machine, &primary, &standby, Some("--restore-target-wal"))
-        .expect_err("a segment with a page of zeros is no use to it")
-        .to_string();
-    for words in
-        ["is not ready: the server could read it only up to ", "could not restore file", &first]
-    {
-        assert!(failure.contains(words), "{words:?} is missing in {failure}");
-    }
-    machine.write(&archived, &good)?;
-    rewind(&machine, &primary, &standby, Some("--restore-target-wal"))?;
-
-    standby.start_and_wait()?;
-    machine.write(&primary.data.join("standby.signal"), "")?;
-    primary.set("port", &primary.port.to_string())?;
-    let conninfo = format!("host=127.0.0.1 port={} user=postgres", standby.port);
-    primary.set("primary_conninfo", &conninfo)?;
-    primary.set("restore_command", &machine.restore_command("--no-wait"))?;
-    primary.start()?;
-    primary.wait_until(ROWS, "1", PATIENCE).map(drop)
-}
-
-/// Removes from `pg_wal` what is in the archive.
-fn forget_archived_wal(primary: &Server) -> Result<()> {
-    let status = primary.data.join("pg_wal/archive_status");
-    for entry in fs::read_dir(&status).doing(status.display())? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if let Some(segment) = name.strip_suffix(".done") {
-            let path = primary.data.join("pg_wal").join(segment);
-            if path.exists() {
-                fs::remove_file(&path).doing(path.display())?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn rewind(machine: &Arc<Machine>, old: &Server, new: &Server, option: Option<&str>) -> Result<()> {
-    let mut pg_rewind = machine.command(machine.installation.program("pg_rewind"));
-    pg_rewind.args(option).arg("--target-pgdata").arg(&old.data);
-    Machine::run(pg_rewind.arg("--source-pgdata").arg(&new.data))
 }

@@ -7,7 +7,7 @@
 use std::fs;
 
 use crate::machine::{Doing, Failure, Result, Server};
-use crate::pair::ROWS;
+use crate::pair::{Pair, ROWS};
 use crate::trial::{OFTEN, Trial};
 
 tests_on!(postgresql_10 10, postgresql_12 12, postgresql_15 15, postgresql_18 18: [
@@ -19,14 +19,14 @@ tests_on!(postgresql_10 10, postgresql_12 12, postgresql_15 15, postgresql_18 18
 
 const PAGE: usize = 8192;
 const SECTOR: usize = 512;
-const NOT_READY: &str = "is not ready: the server could read it only up to ";
+pub const NOT_READY: &str = "is not ready: the server could read it only up to ";
 const ENDS: &str = "recovery ends at ";
 
 /// A way to damage a segment, given an older one of the same length and the start of a page whose bytes all belong to one
 /// record.
-type Damage = fn(&mut [u8], &[u8], usize);
+pub type Damage = fn(&mut [u8], &[u8], usize);
 
-const DAMAGES: [(&str, Damage); 7] = [
+pub const DAMAGES: [(&str, Damage); 7] = [
     ("a bit flipped", |bytes, _, page| bytes[page + PAGE / 2] ^= 4),
     ("zeros from the middle on", |bytes, _, page| bytes[page..].fill(0)),
     ("a page of zeros", |bytes, _, page| bytes[page..page + PAGE].fill(0)),
@@ -44,23 +44,22 @@ const DAMAGES: [(&str, Damage); 7] = [
 ];
 
 /// A segment of the primary with rows, a long record, and more rows.
-struct Long {
-    name: String,
-    good: Vec<u8>,
+pub struct Long {
+    pub name: String,
+    pub good: Vec<u8>,
     /// A page whose bytes all belong to the long record.
     page: usize,
     /// Where that record begins and ends, with whatever the server has put beside it.
-    record: [u64; 2],
+    pub record: [u64; 2],
     /// How many rows there are up to it.
     rows: u32,
 }
 
 impl Long {
-    fn ship(trial: &mut Trial) -> Result<Self> {
+    pub fn ship(pair: &mut Pair) -> Result<Self> {
         // No two sectors of it are the same.
         const RECORD: &str = "select pg_logical_emit_message(false, 'long', string_agg(md5(number::text), '')) \
                               from generate_series(1, 2000) number";
-        let pair = &mut trial.pair;
         pair.primary.sql("insert into orders select generate_series(1, 500)")?;
         pair.rows += 500;
         let rows = pair.rows;
@@ -73,7 +72,7 @@ impl Long {
         Ok(Self { name, good, page, record, rows })
     }
 
-    fn damaged(&self, older: &Self, damage: Damage) -> Vec<u8> {
+    pub fn damaged(&self, older: &Self, damage: Damage) -> Vec<u8> {
         let mut bytes = self.good.clone();
         damage(&mut bytes, &older.good, self.page);
         assert!(bytes != self.good, "it is as good as before");
@@ -87,7 +86,7 @@ fn position(server: &Server) -> Result<u64> {
 }
 
 /// The LSN that stands behind the last occurrence of `words` in the log, in bytes.
-fn lsn_behind(words: &str, log: &str) -> Result<u64> {
+pub fn lsn_behind(words: &str, log: &str) -> Result<u64> {
     let missing = || Failure::new(format!("no LSN behind {words:?} in {log}"));
     let (_, rest) = log.rsplit_once(words).ok_or_else(missing)?;
     let lsn = rest.split([',', ' ', '\n']).next().unwrap_or_default();
@@ -107,7 +106,7 @@ fn a_damaged_record_holds_a_server_in_standby_mode_until_the_segment_is_replaced
 
 /// One trial for all of them, as a new pair of servers takes longer than a case. A failure begins with the case's name.
 fn each_damage_is_waited_out(mut trial: Trial) -> Result<()> {
-    let mut older = Long::ship(&mut trial)?;
+    let mut older = Long::ship(&mut trial.pair)?;
     trial.deliver(&older.name)?;
     trial.pair.standby_sees_every_row()?;
     for (case, damage) in DAMAGES {
@@ -119,7 +118,7 @@ fn each_damage_is_waited_out(mut trial: Trial) -> Result<()> {
 /// With a later good segment in the archive, which a server that promotes never reads.
 fn is_waited_out(trial: &mut Trial, older: &Long, damage: Damage) -> Result<Long> {
     let call = trial.call()?;
-    let long = Long::ship(trial)?;
+    let long = Long::ship(&mut trial.pair)?;
     let later = trial.pair.ship()?;
     trial.listen();
     trial.deliver(&later)?;
@@ -146,7 +145,7 @@ fn the_good_part_is_replayed(
 ) -> Result<()> {
     let (_, zeros) = DAMAGES[1];
     let call = trial.call()?;
-    let long = Long::ship(&mut trial)?;
+    let long = Long::ship(&mut trial.pair)?;
     let later = trial.pair.ship()?;
     trial.deliver(&later)?;
     trial.put(&long.name, &long.damaged(&long, zeros))?;
@@ -168,7 +167,7 @@ fn the_last_segment_of_a_dead_primary_waits_and_is_replayed_to_its_last_record(
     major: u32,
 ) -> Result<()> {
     let mut trial = Trial::new(major, OFTEN)?;
-    let older = Long::ship(&mut trial)?;
+    let older = Long::ship(&mut trial.pair)?;
     trial.deliver(&older.name)?;
     trial.pair.standby_sees_every_row()?;
     let call = trial.call()?;
@@ -206,7 +205,7 @@ fn the_last_segment_of_a_dead_primary_waits_and_is_replayed_to_its_last_record(
 fn a_single_look_outside_standby_mode_takes_the_good_part_of_the_last_segment_only() -> Result<()> {
     let mut trial = Trial::not_started(18, "--no-wait -d")?;
     let (_, page_of_zeros) = DAMAGES[2];
-    let long = Long::ship(&mut trial)?;
+    let long = Long::ship(&mut trial.pair)?;
     let later = trial.pair.ship()?;
     trial.put(&long.name, &long.damaged(&long, page_of_zeros))?;
     trial.deliver(&later)?;
@@ -224,7 +223,7 @@ fn the_maximum_wait_time_ends_recovery_before_a_damaged_segment() -> Result<()> 
     let mut trial = Trial::new(18, "-s 0.1 -d -w 5")?;
     let (_, flipped) = DAMAGES[0];
     let before = trial.pair.rows;
-    let long = Long::ship(&mut trial)?;
+    let long = Long::ship(&mut trial.pair)?;
     trial.put(&long.name, &long.damaged(&long, flipped))?;
     trial.pair.assert_failed_over_with(before)
 }
@@ -235,7 +234,7 @@ fn a_segment_of_which_only_the_header_is_checked_is_handed_over_and_ends_recover
     let mut trial = Trial::new(18, &format!("{OFTEN} --verify=header"))?;
     let (_, flipped) = DAMAGES[0];
     trial.call()?;
-    let long = Long::ship(&mut trial)?;
+    let long = Long::ship(&mut trial.pair)?;
     let later = trial.pair.ship()?;
     trial.deliver(&later)?;
     trial.put(&long.name, &long.damaged(&long, flipped))?;
