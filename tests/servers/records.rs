@@ -14,7 +14,9 @@ tests_on!(postgresql_10 10, postgresql_12 12, postgresql_15 15, postgresql_18 18
     a_damaged_record_holds_the_standby_until_the_segment_is_replaced,
     a_damaged_record_holds_a_server_in_standby_mode_until_the_segment_is_replaced,
     a_smart_failover_replays_the_good_part_of_a_damaged_segment,
+    a_smart_failover_in_standby_mode_replays_the_good_part_of_a_damaged_segment,
     the_last_segment_of_a_dead_primary_waits_and_is_replayed_to_its_last_record,
+    the_last_segment_of_a_dead_primary_waits_in_standby_mode_and_is_replayed_to_its_last_record,
 ]);
 
 const PAGE: usize = 8192;
@@ -134,15 +136,16 @@ fn is_waited_out(trial: &mut Trial, older: &Long, damage: Damage) -> Result<Long
 }
 
 fn a_smart_failover_replays_the_good_part_of_a_damaged_segment(major: u32) -> Result<()> {
-    the_good_part_is_replayed(Trial::new(major, OFTEN)?, |trial| {
-        trial.pair.machine.ask_for_failover("smart")
-    })
+    the_good_part_is_replayed(Trial::new(major, OFTEN)?)
 }
 
-fn the_good_part_is_replayed(
-    mut trial: Trial,
-    fail_over: impl FnOnce(&Trial) -> Result<()>,
+fn a_smart_failover_in_standby_mode_replays_the_good_part_of_a_damaged_segment(
+    major: u32,
 ) -> Result<()> {
+    the_good_part_is_replayed(Trial::in_standby_mode(major, OFTEN)?)
+}
+
+fn the_good_part_is_replayed(mut trial: Trial) -> Result<()> {
     let (_, zeros) = DAMAGES[1];
     let call = trial.call()?;
     let long = Long::ship(&mut trial.pair)?;
@@ -150,9 +153,14 @@ fn the_good_part_is_replayed(
     trial.deliver(&later)?;
     trial.put(&long.name, &long.damaged(&long, zeros))?;
     trial.withstands(call, &format!("{}\" {NOT_READY}", long.name))?;
-    fail_over(&trial)?;
-    trial.pair.assert_failed_over_with(long.rows)?;
+    trial.pair.machine.ask_for_failover("smart")?;
+    fails_over_with(&mut trial, long.rows)?;
     ends_within(&trial, long.record)
+}
+
+fn fails_over_with(trial: &mut Trial, rows: u32) -> Result<()> {
+    let failed_over = trial.pair.assert_failed_over_with(rows);
+    trial.with_log(failed_over)
 }
 
 /// The log says where recovery ends.
@@ -162,11 +170,20 @@ fn ends_within(trial: &Trial, [begin, end]: [u64; 2]) -> Result<()> {
     Ok(())
 }
 
-/// Copied by hand from its WAL directory, with whatever the server has not yet written over behind the last record.
 fn the_last_segment_of_a_dead_primary_waits_and_is_replayed_to_its_last_record(
     major: u32,
 ) -> Result<()> {
-    let mut trial = Trial::new(major, OFTEN)?;
+    the_last_segment_is_replayed(Trial::new(major, OFTEN)?)
+}
+
+fn the_last_segment_of_a_dead_primary_waits_in_standby_mode_and_is_replayed_to_its_last_record(
+    major: u32,
+) -> Result<()> {
+    the_last_segment_is_replayed(Trial::in_standby_mode(major, OFTEN)?)
+}
+
+/// Copied by hand from its WAL directory, with whatever the server has not yet written over behind the last record.
+fn the_last_segment_is_replayed(mut trial: Trial) -> Result<()> {
     let older = Long::ship(&mut trial.pair)?;
     trial.deliver(&older.name)?;
     trial.pair.standby_sees_every_row()?;
@@ -196,7 +213,8 @@ fn the_last_segment_of_a_dead_primary_waits_and_is_replayed_to_its_last_record(
     }
     assert!(trial.pair.standby.log().contains(&format!("{name}\" {NOT_READY}")));
     trial.pair.machine.ask_for_failover("smart")?;
-    trial.pair.assert_failed_over_with(trial.pair.rows)?;
+    let rows = trial.pair.rows;
+    fails_over_with(&mut trial, rows)?;
     // A server that stops may have written a record of its own.
     ends_within(&trial, [end, end + 1024])
 }
