@@ -329,7 +329,7 @@ fn position(session: &mut Client) -> Result<u64> {
     Ok(first.unwrap_or_default().parse()?)
 }
 
-/// Where a segment begins in WAL, unless it is a file that waits for being used again, with the beginning of another.
+/// Where a segment begins in WAL, unless it is a file that waits for being used: with the beginning of another, or zeros.
 fn start(path: &Path) -> Option<u64> {
     let mut bytes = [0; 40];
     File::open(path).ok()?.read_exact(&mut bytes).ok()?;
@@ -337,7 +337,7 @@ fn start(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str().filter(|name| name.len() == 24)?;
     let half = |digits: &str| u64::from_str_radix(digits, 16).ok();
     let named = (half(&name[8..16])? << 32) + half(&name[16..])? * u64::from(segment_size);
-    (named == lsn).then_some(lsn)
+    (named == lsn && segment_size > 0).then_some(lsn)
 }
 
 /// The regular files of a directory.
