@@ -79,11 +79,17 @@ impl<'a> Segment<'a> {
         }
     }
 
-    /// Reads all of it.
+    /// Reads all of it at once.
     #[cfg(test)]
     pub fn check(&self, carry: Option<&Carry>) -> super::Verdict {
+        self.check_in_pieces(usize::MAX, carry)
+    }
+
+    /// Reads all of it, so many bytes at a time.
+    #[cfg(test)]
+    pub fn check_in_pieces(&self, size: usize, carry: Option<&Carry>) -> super::Verdict {
         let mut scan = Scan::with_checksums(true, self.layout, carry);
-        scan.read(self.bytes);
+        self.bytes.chunks(size).for_each(|piece| scan.read(piece));
         scan.verdict()
     }
 }

@@ -165,6 +165,23 @@ proptest! {
     }
 
     #[test]
+    fn a_segment_that_comes_in_pieces_reads_like_one_that_comes_at_once(
+        plan in plan(), pages in 1..5_usize, at: prop::sample::Index, xor: u8, cut: prop::sample::Index,
+    ) {
+        let mut wal = plan.write();
+        let at = at.index(wal.bytes.len());
+        wal.bytes[at] ^= xor;
+        wal.bytes.truncate(wal.bytes.len() - cut.index(wal.segment));
+        let size = pages * wal.block;
+        let mut carry = None;
+        for segment in wal.segments() {
+            let verdict = segment.check(carry.as_ref());
+            prop_assert_eq!(&segment.check_in_pieces(size, carry.as_ref()), &verdict);
+            carry = verdict.carry;
+        }
+    }
+
+    #[test]
     fn any_bytes_are_read_without_a_panic(
         plan in plan(),
         noise in proptest::collection::vec((any::<prop::sample::Index>(), any::<u64>()), 0..20),
