@@ -160,13 +160,13 @@ impl Run {
             .env("PATH", std::env::join_paths(path)?)
             .env("TMPDIR", temporary(&machine))
             .env_remove("PG_STANDBY")
-            // An example writes nothing where it is started, which may be a directory of root.
-            .current_dir("/")
             .stdin(std::process::Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .process_group(0);
         prepare(&mut command);
+        // An example writes nothing where it is started, which may be a directory of root.
+        command.current_dir("/");
         let child = command.spawn().doing(example)?;
         Ok(Self { machine, child })
     }
