@@ -73,7 +73,7 @@ enumerate:
 	@command -v strace >/dev/null || { echo 'strace is missing: apt-get install strace' >&2; exit 1; }
 	$(CARGO) test --locked --test enumerate -- $(foreach option,only slice minutes,$(if $($(option)),--$(option) $($(option))))
 
-# versions=15,18 sizes=1,16 damages=1000 seed=1; part=1 runs what CI runs of it. With the program as it is shipped: it is called some 100,000 times.
+# versions=15,18 sizes=1,16 damages=1000 seed=1; part=1 runs what CI runs of it. With the program as it is shipped: it is called some 250,000 times.
 corpus: $(program)
 	scripts/get-postgres
 	PG_STANDBY_UNDER_TEST=$(program) $(CARGO) test --locked --test corpus -- $(if $(part),--part) $(foreach option,versions sizes damages seed,$(if $($(option)),--$(option) $($(option))))
