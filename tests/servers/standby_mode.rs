@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::machine::{PATIENCE, Result, wait_for};
 use crate::pair::{Pair, ROWS};
-use crate::trial::sleeps;
+use crate::trial::waits;
 
 tests_on_every_version!(
     an_unlimited_wait_follows_and_sigusr1_promotes_without_what_comes_after,
@@ -58,8 +58,7 @@ fn an_unlimited_wait_follows_and_sigusr1_promotes_without_what_comes_after(
     let mut call = None;
     wait_for("a call that waits", PATIENCE, || {
         call = pair.standby.running("pg_standby").first().copied();
-        // Whoever has slept has its handlers in place.
-        Ok(call.is_some_and(|call| sleeps(call).is_ok_and(|count| count > 0)))
+        Ok(call.is_some_and(waits))
     })?;
     // Without -w the same call waits for as long as nothing comes.
     assert!(!pair.standby.log().contains("the server will ask again"));

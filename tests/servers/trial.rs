@@ -136,8 +136,7 @@ impl Trial {
         let waits = wait_for("a call that waits", PATIENCE, || {
             self.must_hold()?;
             call = self.pair.standby.running("pg_standby").first().copied();
-            // Whoever has slept has its handlers and watches in place.
-            Ok(call.is_some_and(|call| sleeps(call).is_ok_and(|count| count > 0)))
+            Ok(call.is_some_and(waits))
         });
         self.with_log(waits)?;
         call.ok_or_else(|| Failure::new("no call"))
@@ -294,8 +293,17 @@ impl Trial {
     }
 }
 
+/// Returns whether a process is in its `poll`, and so has its handlers and watches in place. That it has slept does not
+/// tell: it may have waited for its own pages.
+pub fn waits(pid: Pid) -> bool {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    // poll and ppoll on x86-64, ppoll on arm64.
+    let is_poll = |number: &str| ["7", "271", "73"].contains(&number);
+    read("wchan").contains("poll") || read("syscall").split(' ').next().is_some_and(is_poll)
+}
+
 /// How often a process has slept.
-pub fn sleeps(pid: Pid) -> Result<u64> {
+fn sleeps(pid: Pid) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).doing(pid)?;
     let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     Ok(count.unwrap_or_default().trim().parse()?)
