@@ -1,5 +1,5 @@
-//! Does the server that asked still want an answer? Its postmaster may be gone, or it may have told us to stop. What
-//! follows is decided elsewhere.
+//! Does the server that asked still want an answer? Its postmaster may be gone, or it may have sent SIGQUIT. Then `decision`
+//! ends the call before anything else, and `outcome` has it die by SIGINT.
 
 use crate::data_directory::Postmaster;
 use crate::decision::Ending;
