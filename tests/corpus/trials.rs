@@ -27,6 +27,8 @@ const BEFORE: usize = 64;
 const PAGE: usize = 8192;
 /// Of a segment, in bytes.
 const HEADER: usize = 40;
+/// The longest record that a server reads, in bytes (`MaxAllocSize`).
+const LONGEST: u32 = 0x3FFF_FFFF;
 
 #[derive(Default)]
 pub struct Counts {
@@ -318,7 +320,7 @@ impl<'a> Desk<'a> {
     /// Returns whether `pg_waldump` reads the segment, or what the program did where that cannot be compared.
     fn hear_the_judge(&self, damage: &Damage, before: &[u8], taken: bool) -> Result<Option<bool>> {
         let Some((judge, directory)) = &self.judge else { return Ok(None) };
-        let Subject { name, good, header, from, .. } = self.subject;
+        let Subject { name, good, header, layout, from, .. } = self.subject;
         let timeline = u32::from_str_radix(&name[..8], 16)?;
         let end = header.lsn + good.len() as u64;
         let reads = judge.reads(directory, timeline, *from, end)?;
@@ -332,6 +334,14 @@ impl<'a> Desk<'a> {
             .into_iter()
             .flatten()
             .any(|at| at >= damage.at && changed(&at));
-        Ok(Some(if reads && is_excused { taken } else { reads }))
+        // Nor is there a limit to what it allocates: a record that is too long for a server goes on, to the end for it.
+        let is_too_long = layout.last.filter(|at| *at >= last).is_some_and(|at| {
+            let byte = |at: usize| {
+                let damaged = at.checked_sub(damage.at).and_then(|index| damage.bytes.get(index));
+                damaged.copied().unwrap_or(good[at])
+            };
+            u32::from_ne_bytes([byte(at), byte(at + 1), byte(at + 2), byte(at + 3)]) > LONGEST
+        });
+        Ok(Some(if reads && (is_excused || is_too_long) { taken } else { reads }))
     }
 }
