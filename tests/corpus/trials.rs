@@ -324,13 +324,14 @@ impl<'a> Desk<'a> {
         let timeline = u32::from_str_radix(&name[..8], 16)?;
         let end = header.lsn + good.len() as u64;
         let reads = judge.reads(directory, timeline, *from, end)?;
-        // It knows no cluster, and hears of a timeline that is too late on the page after.
+        // It knows no cluster, and hears of a timeline that is too late on the page after; there is none behind a switch.
         let changed = |at: &usize| {
             let index = at - damage.at;
             damage.bytes.get(index).zip(before.get(index)).is_some_and(|(new, old)| new != old)
         };
         let last = good.len() - PAGE;
-        let is_excused = [24..32, last + 4..last + 8]
+        let last_read = (self.subject.end - 1) / PAGE * PAGE;
+        let is_excused = [24..32, last_read + 4..last_read + 8]
             .into_iter()
             .flatten()
             .any(|at| at >= damage.at && changed(&at));
