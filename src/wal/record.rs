@@ -102,7 +102,15 @@ pub fn length(bytes: &[u8]) -> u32 {
 
 /// The CRC-32C of bytes that follow those which `before` is of.
 pub fn checksum(before: u32, bytes: &[u8]) -> u32 {
+    #[cfg(test)]
+    SUMMED.set(SUMMED.get().saturating_add(bytes.len()));
     crc32c::crc32c_append(before, bytes)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Bytes that checksums were computed of.
+    pub static SUMMED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// Holds a record against its checksum; `of_data` is that of what follows its header.
