@@ -38,6 +38,8 @@ mod manual;
 mod usage;
 
 // The wait for a segment, and its end.
+/// Segments of another cluster.
+mod clusters;
 /// Files that are there only in a compressed form.
 mod compressed;
 /// What a wait says of an archive from which the segment cannot come.
