@@ -1,5 +1,6 @@
 //! Segments of another cluster: their system identifier is not the one in `global/pg_control`.
 
+use crate::restoring::is_waited_on;
 use crate::site::{SEGMENT, Site};
 use crate::wal::{SYSTEM_IDENTIFIER, Segment};
 
@@ -8,13 +9,7 @@ fn a_segment_of_another_cluster_is_named_with_both_identifiers() {
     let site = Site::new();
     site.write("global/pg_control", SYSTEM_IDENTIFIER.to_ne_bytes());
     site.put(SEGMENT, Segment::named(SEGMENT).with(|is| is.system_identifier = 42).bytes());
-    let running = site.asks(&["-s", "0.1"], SEGMENT).starts();
-    let identifiers = "found system identifier 42, expected 7000000000000000001";
-    let running = running.until_it_says(identifiers);
-    assert_eq!(site.restored(), None);
-    let bytes = site.put_segment(SEGMENT);
-    running.ends().with_status(0).saying("is ready now");
-    assert_eq!(site.restored(), Some(bytes));
+    is_waited_on(&site, "found system identifier 42, expected 7000000000000000001");
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn good() -> Segment {
 }
 
 /// The program waits, reports why the file in the archive is not ready, and restores a good one that replaces it.
-fn is_waited_on(site: &Site, reason: &str) {
+pub fn is_waited_on(site: &Site, reason: &str) {
     let running = site.asks(&["-s", "0.1"], SEGMENT).starts().until_it_says(reason);
     let said = running.stderr();
     let place = format!("{:?} is not ready: ", site.archive().join(SEGMENT));
