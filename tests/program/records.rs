@@ -236,6 +236,18 @@ fn records_are_checked<'a>(site: &'a Site, on_this_machine: impl Fn(Asking<'a>) 
 }
 
 #[test]
+fn a_record_that_is_longer_than_what_is_read_at_a_time_is_checked_to_its_end() {
+    let site = Site::new();
+    let mut bytes = Segment::named(SEGMENT).with_zeros(600_000).bytes();
+    let waits = || site.asks(&["-s", "0.1", "-w", "0.4"], SEGMENT).ends().with_status(1);
+    site.put(SEGMENT, &bytes);
+    waits().saying("where no record begins there");
+    bytes[500_000] ^= 1;
+    site.put(SEGMENT, &bytes);
+    waits().saying("only up to 0/500028, where record checksum");
+}
+
+#[test]
 fn a_file_system_without_nameless_files_changes_nothing() {
     records_are_checked(&Site::new(), |asking| asking.with_fault("tmpfile"));
 }
