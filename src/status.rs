@@ -8,6 +8,7 @@ mod json;
 mod line;
 mod plugin;
 mod prometheus;
+mod records;
 mod registered;
 mod scan;
 mod standby;
@@ -136,6 +137,7 @@ impl Status {
             segments: scan.files.iter().filter(|found| found.form.is_whole()).collect(),
             system_identifier: identifier,
             asked: asked.map(|asked| asked.segment.position),
+            call,
             reads_records: inquiry.reads_records,
         };
         let mut checks = task.run(&mut progress);
@@ -165,6 +167,10 @@ impl Status {
     fn follow(&mut self, restart: Option<SegmentName>) {
         let Some(line) = self.line() else { return };
         self.timeline = Some(line.timeline);
+        // Of an archive that does not answer nothing is known, and nothing is to be told.
+        if self.scan.failure.is_some() {
+            return;
+        }
         let numbering = self.checks.numbering;
         let asked_at = self.asked.map(|asked| asked.segment.position);
         self.later = self.later_than(&line, asked_at);

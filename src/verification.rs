@@ -37,7 +37,7 @@ impl Verification {
         let started = Instant::now();
         let before = wal_directory.and_then(|directory| before(segment, &header, directory));
         let magic = before.as_ref().map(|(_, header, _)| header.magic);
-        let carry = before.zip(wal_directory).and_then(|(before, path)| carry(before, path));
+        let carry = before.zip(wal_directory).and_then(|(before, path)| carried(before, path));
         let scan = Scan::new(&header, segment.timeline, carry.as_ref());
         let elapsed = started.elapsed();
         Self { segment, header, magic, scan, has_begun: false, stop: None, elapsed }
@@ -94,9 +94,14 @@ impl Verification {
 /// A segment in the server's WAL directory.
 type Replayed = (SegmentName, Header, Contents);
 
-/// What the segments before say about the first record, which may have begun in one of them: they are where the server
-/// keeps what it has replayed. As far back as is needed, or as they are there and what they should be.
-fn carry(last: Replayed, wal_directory: &Path) -> Option<Carry> {
+/// What the segments before say about the first record of a segment, which may have begun in one of them: they are where
+/// the server keeps what it has replayed. As far back as is needed, or as they are there and what they should be.
+#[must_use]
+pub fn carry(segment: SegmentName, header: &Header, wal_directory: &Path) -> Option<Carry> {
+    carried(before(segment, header, wal_directory)?, wal_directory)
+}
+
+fn carried(last: Replayed, wal_directory: &Path) -> Option<Carry> {
     let skim = |(name, header, contents): &Replayed, carry: Option<&Carry>| {
         Segment::new(contents, header, name.timeline)?.skim(carry)
     };

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::file_system::directory_of;
 use crate::options::Options;
 use crate::wal::name::{Position, SegmentName, WalName};
 
@@ -45,6 +46,13 @@ impl Call {
             WalName::Segment(segment) => Some(segment),
             WalName::History(_) | WalName::BackupHistory(..) | WalName::Partial(_) => None,
         }
+    }
+
+    /// Where the server keeps what it has read before this segment; `None` where it begins with that.
+    #[must_use]
+    pub fn has_read(&self) -> Option<&Path> {
+        let wal_directory = directory_of(&self.options.destination);
+        Some(wal_directory).filter(|_| !self.options.is_before_redo())
     }
 
     /// The first segment that the server would ask for if it were restarted.

@@ -1,13 +1,13 @@
-//! How are the segments in the archive? Their lengths and headers, and on demand their records. Reading the first page of
-//! a hundred thousand segments would take minutes on a disk, so of many only some are opened, and how many is told.
+//! How are the segments in the archive? Their lengths and headers. Reading the first page of a hundred thousand segments
+//! would take minutes on a disk, so of many only some are opened, and how many is told. Records are read in `records`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use crate::decompress::{Fault, Reader, Trouble};
 use crate::file_system::is_absence;
@@ -16,10 +16,10 @@ use crate::source::Reason;
 use crate::wal::flaw::Flaw;
 use crate::wal::header::{HEADER_SIZE, Header};
 use crate::wal::name::{Numbering, Position, SegmentName};
-use crate::wal::records::{Carry, End, PIECE, Scan, Stop};
+use crate::wal::records::Stop;
 
+use super::call::Call;
 use super::scan::{Form, Found, open_unnoticed};
-use super::words;
 
 /// So many segments are opened for their header at most.
 const MOST_HEADERS: usize = 1000;
@@ -165,6 +165,8 @@ pub struct Task<'a> {
     pub system_identifier: Option<u64>,
     /// What the standby asks for: what follows matters most.
     pub asked: Option<Position>,
+    /// The call that waits: the records of its segment are read as it would read them.
+    pub call: Option<&'a Call>,
     /// Read every record as well.
     pub reads_records: bool,
 }
@@ -202,9 +204,7 @@ impl Task<'_> {
             }
         }
         self.compare_lengths(&chosen, &mut checks);
-        if self.reads_records {
-            self.read_records(&mut checks, progress);
-        }
+        self.read_records(&mut checks, progress);
         checks.not_ready.sort_by_key(|it| (it.name.position, it.name.timeline));
         checks
     }
@@ -249,52 +249,13 @@ impl Task<'_> {
             checks.add(found, Why::Flaw(flaw));
         }
     }
-
-    fn read_records(&self, checks: &mut Checks, progress: &mut Progress) {
-        let bad: BTreeSet<_> = checks.not_ready.iter().map(|it| it.name).collect();
-        let good: Vec<_> = self.segments.iter().filter(|it| !bad.contains(&it.name)).collect();
-        let total: u64 = good.iter().filter_map(|it| it.length).sum();
-        let (started, mut done) = (Instant::now(), 0_u64);
-        // What the segment before says of each timeline's next one.
-        let mut carries: BTreeMap<u32, Carry> = BTreeMap::new();
-        for found in good {
-            let carry = carries.remove(&found.name.timeline);
-            let path = self.location.join(found.file_name());
-            match read_records(&path, found, carry.as_ref()) {
-                Ok(Some((end, carry))) => {
-                    checks.records = checks.records.saturating_add(1);
-                    carries.extend(carry.map(|carry| (found.name.timeline, carry)));
-                    if let End::Stops(stop) = end {
-                        checks.add(found, Why::Stop(stop));
-                    }
-                }
-                Ok(None) => {}
-                Err(why) => checks.add(found, why),
-            }
-            done = done.saturating_add(found.length.unwrap_or_default());
-            progress.show(&rate(done, total, started.elapsed()));
-        }
-    }
 }
 
 impl Checks {
-    fn add(&mut self, found: &Found, why: Why) {
+    /// Takes note of one.
+    pub fn add(&mut self, found: &Found, why: Why) {
         self.not_ready.push(NotReady { name: found.name, why, modified: found.modified });
     }
-}
-
-/// How far reading has come, how fast it is, and how long it will take.
-fn rate(done: u64, total: u64, elapsed: Duration) -> String {
-    let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-    let per_second = done.saturating_mul(1000).checked_div(milliseconds).unwrap_or_default();
-    let left = total.saturating_sub(done).checked_div(per_second.max(1)).unwrap_or_default();
-    format!(
-        "reading records: {} of {}, {} a second, {} left",
-        words::size(done),
-        words::size(total),
-        words::size(per_second),
-        words::time(Duration::from_secs(left))
-    )
 }
 
 /// Reads the header of a segment and checks it; `None` where the file has gone. How long a compressed one is is known only
@@ -353,39 +314,6 @@ pub fn open(path: &Path) -> Option<Result<(Rc<File>, u64), Why>> {
         }
         Err(error) => Err(Why::Unreadable(error.to_string())),
     })
-}
-
-/// Reads the records of a segment, if their layout is known and the file has not gone.
-fn read_records(
-    path: &Path,
-    found: &Found,
-    carry: Option<&Carry>,
-) -> Result<Option<(End, Option<Carry>)>, Why> {
-    let Some(Ok((file, _))) = open(path) else { return Ok(None) };
-    let mut reader = Reader::new(&file, found.is_compressed());
-    let mut piece = vec![0; PIECE];
-    let mut read_on = |piece: &mut [u8]| {
-        let (filled, result) = reader.fill(piece);
-        result.map(|()| filled).map_err(Why::from)
-    };
-    let mut filled = read_on(&mut piece)?;
-    let Ok(header) = Header::parse(piece.get(..filled).unwrap_or_default()) else {
-        return Ok(None);
-    };
-    let mut length: u64 = 0;
-    let mut scan = Scan::new(&header, found.name.timeline, carry);
-    // To the end: what follows a compressed segment, or its checksum, is read as well.
-    while filled > 0 {
-        length = length.saturating_add(filled as u64);
-        if length > header.numbering.segment_size.into() {
-            return Err(Why::Unreadable("longer than a segment".to_owned()));
-        }
-        if let Some(scan) = &mut scan {
-            scan.read(piece.get(..filled).unwrap_or_default());
-        }
-        filled = read_on(&mut piece)?;
-    }
-    Ok(scan.map(Scan::verdict).map(|verdict| (verdict.end, verdict.carry)))
 }
 
 impl Found {

@@ -58,21 +58,23 @@ pub fn answer(status: &Status) -> String {
 fn archive(json: &mut Json, status: &Status) {
     let scan = &status.scan;
     json.path("location", &status.location);
-    json.boolean("answers", scan.failure.is_none());
+    let is_there = scan.failure.is_none();
+    json.boolean("answers", is_there);
     json.optional("failure", scan.failure.as_ref());
     let file_system = scan.file_system.as_ref();
     json.optional("file_system", file_system.and_then(|it| it.kind.as_ref()));
     json.number("free_bytes", file_system.map(|it| it.free));
-    json.number("bytes", Some(status.bytes()));
+    json.number("bytes", Some(status.bytes()).filter(|_| is_there));
     for (key, form) in [
         ("segments", Form::Plain),
         ("compressed_segments", Form::Compressed),
         ("partial_segments", Form::Partial),
         ("unread_segments", Form::Unread),
     ] {
-        json.number(key, Some(scan.files.iter().filter(|found| found.form == form).count()));
+        let number = scan.files.iter().filter(|found| found.form == form).count();
+        json.number(key, Some(number).filter(|_| is_there));
     }
-    json.number("other_files", Some(scan.others));
+    json.number("other_files", Some(scan.others).filter(|_| is_there));
     json.key("newest");
     match status.newest() {
         Some((found, arrived)) => json.object(|json| {

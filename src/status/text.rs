@@ -220,10 +220,13 @@ fn standbys(status: &Status) -> Option<String> {
 }
 
 fn failover(status: &Status) -> Option<String> {
+    if status.scan.failure.is_some() {
+        return status.asked.map(|_| "not known until the archive answers".to_owned());
+    }
     let replay = status.replay.as_ref()?;
     let end = replay.ends_before;
     Some(match replay.lost {
-        0 => format!("now would end before {end} and lose nothing"),
+        0 => format!("now would end before {end} and lose nothing that has arrived"),
         lost => format!("now would end before {end} and lose {}", count(lost, "segment")),
     })
 }

@@ -20,7 +20,7 @@ use super::{
 /// Every kind of trouble, how it is made, and how the text begins then.
 type Fault = (&'static str, i32, fn(&mut Standby));
 
-const FAULTS: [Fault; 46] = [
+const FAULTS: [Fault; 48] = [
     ("OK          the standby has asked for everything that is in the archive", 0, |_| ()),
     ("HOLE        000000010000000000000004 is missing, 05 to 07 are there", 2, |it| it.make_hole()),
     ("HOLE        000000010000000000000004 and 2 more are missing, 07 is there", 2, |it| {
@@ -51,6 +51,26 @@ const FAULTS: [Fault; 46] = [
     ("SEGMENT     000000010000000000000004 is not ready: wrong part of WAL: found", 2, |it| {
         it.site.put(MISSING, Segment::named(SEGMENT).bytes());
     }),
+    (
+        "SEGMENT     000000010000000000000004 is not ready: the server could read it only up",
+        2,
+        |it| {
+            let mut bytes = Segment::named(MISSING).with_records(20).bytes();
+            bytes[Segment::record(7) + 30] ^= 1;
+            it.site.put(MISSING, bytes);
+        },
+    ),
+    (
+        "SEGMENT     000000010000000000000004 is not ready: the server could read it only up",
+        2,
+        |it| {
+            // Its first record does not follow the last one that the server has replayed.
+            let before = "000000010000000000000003";
+            let bytes = Segment::named(before).with_records(3).bytes();
+            it.site.write(&format!("pg_wal/{before}"), bytes);
+            it.site.put(MISSING, Segment::named(MISSING).with_records(20).bytes());
+        },
+    ),
     ("SEGMENT     000000010000000000000004 is not ready: not a regular file", 2, |it| {
         fs::create_dir(it.archive().join(MISSING)).unwrap();
     }),

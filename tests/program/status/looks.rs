@@ -6,15 +6,16 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use nix::unistd::{Pid, mkfifo};
 
 use crate::mounted::Mounted;
 use crate::site::{Site, program};
 use crate::wal::Segment;
 
 use super::{
-    Answer, Process, Standby, example, gzip, make_newer, make_older, of_others, unwrapped,
+    Answer, MISSING, Process, Standby, example, gzip, make_newer, make_older, of_others, unwrapped,
 };
 
 /// Everything that can be seen of the files below a directory without reading them.
@@ -87,6 +88,50 @@ fn records_are_read_where_that_is_asked_for() {
     standby.site.put(&format!("{name}.gz"), gzip(&whole));
     let text = standby.asks(&["--status", "--verify=records"]).with_status(1);
     assert!(text.starts_with(&said), "{text}");
+}
+
+#[test]
+fn records_are_not_read_of_what_is_waited_for_where_the_standby_does_not_read_them() {
+    for (option, status) in [("--verify=header", 0), ("--verify=records", 2)] {
+        let standby = Standby::that_waits_with(&[option]);
+        let waiting = standby.waiting.as_ref().unwrap();
+        // It would take the segment.
+        kill(Pid::from_raw(waiting.0.id().try_into().unwrap()), Signal::SIGSTOP).unwrap();
+        let mut bytes = Segment::named(MISSING).with_records(20).bytes();
+        bytes[Segment::record(7) + 30] ^= 1;
+        standby.site.put(MISSING, bytes);
+        let text = standby.asks(&["--status"]).with_status(status);
+        assert!(text.contains(&format!("waiting for {MISSING}, for ")), "{text}");
+        assert_eq!(text.contains("checked     the records of 1, "), status == 2, "{text}");
+    }
+}
+
+#[test]
+fn what_is_in_an_archive_that_does_not_answer_is_not_known() {
+    let standby = Standby::that_waits();
+    standby.make_hole();
+    fs::rename(standby.archive(), standby.site.path().join("unmounted")).unwrap();
+    let text = standby.asks(&["--status"]).with_status(2);
+    assert!(text.starts_with("ARCHIVE "), "{text}");
+    assert!(text.contains(&format!("\nwaiting for {MISSING}, for ")), "{text}");
+    assert!(text.ends_with("\nfailover    not known until the archive answers\n"), "{text}");
+    assert!(!text.contains("\nbehind "), "{text}");
+
+    let json = standby.asks(&["--status=json"]).with_status(2);
+    let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(read["asked_for"]["segment"], MISSING);
+    for key in ["behind_segments", "failover"] {
+        assert!(read[key].is_null(), "{key}: {}", read[key]);
+    }
+    for key in ["segments", "bytes", "other_files", "missing_segments", "newest_timeline"] {
+        assert!(read["archive"][key].is_null(), "{key}: {}", read["archive"][key]);
+    }
+
+    let line = standby.asks(&["--status=plugin"]).with_status(2);
+    assert!(line.contains("| waiting="), "{line}");
+    assert!(!line.contains("behind=") && !line.contains("missing="), "{line}");
+    let page = standby.asks(&["--status=prometheus"]).with_status(2);
+    assert!(!page.contains("segments_behind") && !page.contains("segments_missing"), "{page}");
 }
 
 #[test]
@@ -214,7 +259,7 @@ fn between_two_calls_the_startup_process_says_what_is_replayed() {
         "{text}"
     );
     assert!(text.contains("\nbehind      2 segments that are in the archive\n"), "{text}");
-    let end = "000000010000000000000004 and lose nothing\n";
+    let end = "000000010000000000000004 and lose nothing";
     assert!(text.contains(&format!("\nfailover    now would end before {end}")), "{text}");
 
     // It has the history of a later timeline, and will go over to that.
