@@ -90,6 +90,14 @@ pub fn may_be_inconsistent() -> bool {
     is_starting(&read_regular(PID_FILE).unwrap_or_default())
 }
 
+/// Returns whether `path` was written to after the server had last written to its `postmaster.pid`.
+#[must_use]
+pub fn is_older_than(path: &Path) -> bool {
+    let written = |path: &Path| fs::metadata(path)?.modified();
+    let times = (written(Path::new(PID_FILE)), written(path));
+    matches!(times, (Ok(server), Ok(file)) if file > server)
+}
+
 /// Where the history file of the timeline that the server follows is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryPlace {

@@ -108,8 +108,8 @@ impl Closing<'_> {
                 info!("smart failover requested by {by}: recovery ends before {segment}");
                 self.promote(by);
             }
-            Ending::Refused if data_directory::promote_file().is_some() => {
-                debug!("{segment} is refused: the server has been asked to promote");
+            Ending::Refused if by.is_of_this_server() => {
+                debug!("{segment} is refused: failover is under way");
             }
             Ending::Refused => info!(
                 "{segment} is refused: {by} has the mark of an earlier failover; \

@@ -37,6 +37,20 @@ pub enum Requester {
     PromoteFile(PathBuf),
 }
 
+impl Requester {
+    /// Returns whether the request was made, or marked, while the server that asks was in recovery already. The mark of an
+    /// earlier failover is older than its `postmaster.pid`, which a server writes to last when it is consistent.
+    #[must_use]
+    pub fn is_of_this_server(&self) -> bool {
+        match self {
+            Self::Signal(_) | Self::PromoteFile(_) => true,
+            Self::TriggerFile(path, _) => {
+                data_directory::promote_file().is_some() || data_directory::is_older_than(path)
+            }
+        }
+    }
+}
+
 impl Request {
     /// Who asks for it.
     #[must_use]

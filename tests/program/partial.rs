@@ -1,10 +1,11 @@
 //! Segments that are still being received (`--partial`), and failover in standby mode, where a status alone ends nothing.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
 
@@ -211,25 +212,34 @@ fn servers_before_9_5_have_no_checksums_to_go_by() {
 }
 
 /// A process that stands for the postmaster: SIGUSR1 kills it.
-struct Postmaster(Child);
+struct Postmaster {
+    process: Child,
+    file: PathBuf,
+}
 
 impl Postmaster {
     fn of(site: &Site) -> Self {
         let process = spawn(Command::new("sleep").arg("600"));
         site.write("postmaster.pid", format!("{}\n", process.id()));
-        Self(process)
+        let file = site.path().join("postmaster.pid");
+        Self { process, file }
+    }
+
+    /// So long ago.
+    fn has_started(&self, age: Duration) {
+        File::open(&self.file).unwrap().set_modified(SystemTime::now() - age).unwrap();
     }
 
     fn was_signalled(&mut self) -> bool {
-        let status = self.0.try_wait().unwrap();
+        let status = self.process.try_wait().unwrap();
         status.is_some_and(|status| status.signal() == Some(Signal::SIGUSR1 as i32))
     }
 }
 
 impl Drop for Postmaster {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -252,8 +262,12 @@ fn in_standby_mode_a_failover_asks_the_server_to_promote_once() {
         // The server may ask again before it has seen that, and nothing is wrong then.
         let mut other = Postmaster::of(&site);
         asks(SEGMENT).ends().with_status(1).in_silence();
-        // The server has taken it, and asks again.
+        // Nor when it has taken it.
         fs::remove_file(site.path().join("promote")).unwrap();
+        other.has_started(Duration::from_secs(10));
+        asks(SEGMENT).ends().with_status(1).in_silence();
+        // To one that has started since it is the mark of an earlier failover.
+        other.has_started(Duration::ZERO);
         asks(SEGMENT).ends().with_status(1).saying("is refused");
         assert!(!site.path().join("promote").exists() && !other.was_signalled());
     }
