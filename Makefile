@@ -44,8 +44,8 @@ all:
 	$(CARGO) build --release $(locked)
 
 demo:
-	scripts/get-postgres any
 	$(CARGO) build --locked --bins --example demo
+	scripts/get-postgres any
 	$(CARGO) run --locked --example demo
 
 # minutes=60 seed=1 version=18

@@ -230,7 +230,7 @@ fn the_man_page_explains_every_error_warning_and_piece_of_news() {
 }
 
 #[test]
-fn the_packages_have_the_address_of_cargo_toml() {
+fn documents_and_packages_have_the_address_of_cargo_toml() {
     let address = env!("CARGO_PKG_REPOSITORY");
     assert_eq!(env!("CARGO_PKG_HOMEPAGE"), address, "homepage in Cargo.toml");
     assert!(CARGO.contains(&format!("\ndocumentation = \"{address}\"\n")), "Cargo.toml");
@@ -244,6 +244,12 @@ fn the_packages_have_the_address_of_cargo_toml() {
     ] {
         let line = format!("{before}{address}{after}");
         assert!(text.lines().any(|it| it == line), "{line:?} is not in packaging/{file}");
+    }
+    for (file, text) in [("README.md", README), ("man/pg_standby.1", MAN_PAGE)] {
+        assert!(
+            text.contains(&format!("the project, at {address}.")),
+            "{address} is not in {file}"
+        );
     }
 }
 
