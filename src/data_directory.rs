@@ -166,13 +166,12 @@ fn parse_version(file: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next().unwrap_or(Ok(0)).ok()?))
 }
 
-/// Returns whether recovery is about to begin and the server will read ahead into a `restore_command` that waits: from 15
-/// on, outside standby mode, unless `recovery_prefetch` is off.
+/// Returns whether recovery is about to begin and the server will read ahead: from 15 on, unless `recovery_prefetch` is
+/// off.
 #[must_use]
 pub fn will_prefetch() -> bool {
     let is_off = configured("recovery_prefetch").is_some_and(|value| is_false(&value));
     version().is_some_and(|version| version >= (15, 0))
-        && !is_in_standby_mode()
         && is_starting(&read_regular(PID_FILE).unwrap_or_default())
         && !is_off
 }

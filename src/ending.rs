@@ -237,10 +237,15 @@ impl Closing<'_> {
     /// Warns at the start of recovery, which is when a server asks for the history file of a timeline that does not exist.
     fn warn_of_prefetching(&self) {
         let is_history = matches!(self.options.requested, WalName::History(_));
-        if is_history && data_directory::will_prefetch() {
+        // A call that returns soon does not keep a server in standby mode from what it holds back.
+        let returns = self.options.no_wait || self.options.max_wait_time.is_some();
+        if is_history
+            && data_directory::will_prefetch()
+            && !(returns && data_directory::is_in_standby_mode())
+        {
             warn!(
-                "recovery_prefetch is not off in this data directory: the server holds back the last records of \
-                 each segment until the next one comes; set recovery_prefetch = off"
+                "recovery_prefetch is not off in this data directory: the server holds back up to 512 kB of WAL \
+                 until more comes; set recovery_prefetch = off"
             );
         }
     }

@@ -310,9 +310,17 @@ fn recovery_prefetch_is_warned_of_once_at_the_start_of_recovery() {
     ));
     assert!(!warns(&[version("14\n")], HISTORY));
     assert!(!warns(&[version("9.6\n")], HISTORY));
-    assert!(!warns(&[version("15\n"), ("standby.signal", "")], HISTORY));
     assert!(!warns(&[version("15\n")], BACKUP));
     assert!(!warns(&[version("15\n")], SEGMENT));
+
+    // In standby mode a call that returns soon holds nothing back.
+    for (options, warned) in [(&[][..], true), (&["--no-wait"], false), (&["-w", "5"], false)] {
+        let site = Site::new();
+        site.write("PG_VERSION", "15\n");
+        site.write("standby.signal", "");
+        let ended = site.asks(options, HISTORY).ends().with_status(1);
+        assert_eq!(ended.stderr.contains("set recovery_prefetch = off"), warned, "{ended:?}");
+    }
 }
 
 #[test]

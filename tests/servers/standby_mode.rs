@@ -1,6 +1,7 @@
 //! Standby mode with nothing but an archive, and no limit to the wait: the server follows, and each way to ask for failover
 //! promotes it, once. There a status alone ends nothing.
 
+use std::fs;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -108,6 +109,40 @@ fn the_mark_of_an_earlier_failover_refuses_and_promotes_nobody(major: u32) -> Re
     let taken = pair.standby.stop_fast()?;
     assert!(taken < Duration::from_secs(20), "{taken:?}");
     Ok(())
+}
+
+/// `recovery_prefetch` is on unless it is turned off.
+fn a_standby_that_reads_ahead_is_told_once(major: u32) -> Result<()> {
+    for option in ["", "--partial=0.1"] {
+        let mut pair = Pair::new(major, |machine| machine.restore_command(option))?;
+        let restore_command = pair.machine.restore_command(option);
+        pair.standby.enter_standby_mode(&restore_command, None)?;
+        let settings = pair.standby.data.join("postgresql.conf");
+        let text =
+            fs::read_to_string(&settings)?.replace("recovery_prefetch", "#recovery_prefetch");
+        pair.machine.write(&settings, text)?;
+        pair.standby.start()?;
+        for _ in 0..3 {
+            pair.ship()?;
+        }
+        pair.standby.wait_until("select count(*) > 0 from orders", "t", PATIENCE)?;
+        assert_eq!(
+            pair.standby.log().matches("set recovery_prefetch = off").count(),
+            1,
+            "{}",
+            pair.standby.log()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_15_that_reads_ahead_is_told_once() -> Result<()> {
+    a_standby_that_reads_ahead_is_told_once(15)
+}
+#[test]
+fn an_18_that_reads_ahead_is_told_once() -> Result<()> {
+    a_standby_that_reads_ahead_is_told_once(18)
 }
 
 fn an_unlimited_wait_gives_way_to_a_later_timeline(major: u32) -> Result<()> {
