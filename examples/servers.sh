@@ -146,7 +146,7 @@ wait_until() {
 # says DATA QUERY ANSWER: the server accepts the connection and answers exactly this.
 says() { [ "$(sql "$1" "$2" 2>/dev/null)" = "$3" ]; }
 # logged DATA PATTERN
-logged() { grep -q "$2" "$1.log"; }
+logged() { grep -qs "$2" "$1.log"; }
 
 wait_for_start() { wait_until "$1 answers" says "$1" 'select 1' 1; }
 
