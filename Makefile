@@ -37,6 +37,9 @@ program := $(CARGO_TARGET_DIR)/release/pg_standby
 further := docs/migrating.md docs/monitoring.md docs/status.schema.json $(shell find /dev/null \
 	$(wildcard examples/README.md examples/*.sh) $(dir $(wildcard examples/*/README.md)) -type f)
 
+# Packages of both kinds are made in the same directory.
+.NOTPARALLEL:
+
 .PHONY: all demo test test-program enumerate corpus soak bench lint install uninstall dist deb rpm check-packages \
 	static check-static check-oldest clean
 
