@@ -15,6 +15,7 @@ const DEBIAN: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/debian/changelog"));
 const SPEC: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/pg_standby.spec"));
 const CARGO: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+const OLDEST: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/debian-13.lock"));
 const CONTROL: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/debian/control"));
 const COPYRIGHT: &str =
@@ -271,4 +272,6 @@ fn program_man_page_changelog_and_packages_are_of_one_version() {
     assert_eq!(of_spec, version, "packaging/pg_standby.spec");
     let latest = SPEC.lines().find(|line| line.starts_with("* ")).unwrap();
     assert!(latest.contains(&format!(" - {version}-")), "{latest:?} in packaging/pg_standby.spec");
+    let package = format!("name = \"pg_standby\"\nversion = \"{version}\"\n");
+    assert!(OLDEST.contains(&package), "{package:?} is not in packaging/debian-13.lock");
 }
