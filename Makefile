@@ -47,8 +47,9 @@ all:
 	$(CARGO) build --release $(locked)
 
 demo:
-	$(CARGO) build --locked --bins --example demo
+	@command -v $(firstword $(CARGO)) >/dev/null || { echo 'cargo is missing: "Install" in README.md names the packages' >&2; exit 1; }
 	scripts/get-postgres any
+	$(CARGO) build --locked --bins --example demo
 	$(CARGO) run --locked --example demo
 
 # minutes=60 seed=1 version=18
