@@ -223,12 +223,18 @@ impl Situation<'_> {
     fn decide_unready_segment(&self) -> Decision {
         let is_unavailable = matches!(self.finding, Finding::Unavailable | Finding::NoArchive);
         match self.request {
-            Some(Request::Smart(_) | Request::SmartBefore(..)) if is_unavailable => {
+            Some(Request::Smart(_)) if is_unavailable => {
                 if self.mode.requires_file || !self.clocks.looks.is_exhausted() {
                     return self.wait_or_end(Ending::WaitedEnough);
                 }
-                let leave_mark = matches!(self.request, Some(Request::Smart(_)));
-                Decision::End(Ending::Smart { leave_mark })
+                Decision::End(Ending::Smart { leave_mark: true })
+            }
+            // The failover is decided, and the server asks once more for what it was given last.
+            Some(Request::SmartBefore(..)) if is_unavailable => {
+                if !self.clocks.server_has_it && !self.clocks.looks.is_exhausted() {
+                    return self.wait_or_end(Ending::WaitedEnough);
+                }
+                Decision::End(Ending::Smart { leave_mark: false })
             }
             Some(_) if self.is_within_grace() => self.wait_or_end(Ending::WaitedEnough),
             Some(_) => match self.finding {

@@ -260,4 +260,10 @@ fn a_server_that_has_the_segment_waits_for_more_of_it_only_for_a_moment() {
     let smart = Request::Smart(Requester::PromoteFile(PathBuf::from("promote")));
     let decision = decide_at(true, Finding::Unavailable, Some(&smart), later);
     assert!(matches!(decision, Decision::Wait(_)), "{decision:?}");
+    // What precedes the mark of a failover it has replayed.
+    let next = Position { segment: POSITION.segment + 1, ..POSITION };
+    let decided = Request::SmartBefore(next, Requester::PromoteFile(PathBuf::from("promote")));
+    let decide = |has_it| decide_at(has_it, Finding::Unavailable, Some(&decided), started);
+    assert_eq!(decide(true), Decision::End(Ending::Smart { leave_mark: false }));
+    assert!(matches!(decide(false), Decision::Wait(_)), "{:?}", decide(false));
 }

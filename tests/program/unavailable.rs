@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
 use crate::site::{Asking, BACKUP, HISTORY, SEGMENT, Site, output_of};
-use crate::wal::after;
+use crate::wal::{Segment, after};
 
 /// Makes the archive location one that exists but does not answer, even to root: a symbolic link to itself.
 fn make_unavailable(site: &Site) {
@@ -194,6 +194,26 @@ fn a_smart_failover_waits_for_the_required_file_without_end_and_a_fast_one_does_
     fs::remove_file(site.archive().join("mounted")).unwrap();
     site.write("trigger", "fast");
     site.asks(&options, SEGMENT).with_trigger().ends().with_status(1).saying("fast failover");
+}
+
+#[test]
+fn a_failover_that_is_decided_does_not_wait_for_the_required_file() {
+    let next = after(SEGMENT, 1);
+    for (retries, server_has_it) in [("0", false), ("9", true)] {
+        let site = Site::new();
+        site.write("PG_VERSION", "18\n");
+        site.write("standby.signal", "");
+        if server_has_it {
+            site.write(&format!("pg_wal/{SEGMENT}"), Segment::named(SEGMENT).bytes());
+        }
+        site.write("trigger", "fast");
+        let options = ["-s", "60", "-r", retries, "--require-file=mounted"];
+        let asks = |name| site.asks(&options, name).with_trigger().ends().with_status(1);
+        asks(&next).saying("fast failover requested");
+        // The server asks for its last segment once more.
+        asks(SEGMENT);
+        assert_eq!(site.restored(), None);
+    }
 }
 
 #[test]

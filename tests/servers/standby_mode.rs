@@ -14,6 +14,7 @@ tests_on_every_version!(
     an_unlimited_wait_follows_and_sigusr1_promotes_without_what_comes_after,
     a_smart_trigger_file_promotes_after_everything_that_is_ready,
     a_fast_trigger_file_promotes_before_what_is_not_replayed,
+    a_fast_trigger_file_promotes_though_the_archive_is_not_mounted,
     the_mark_of_an_earlier_failover_refuses_and_promotes_nobody,
     an_unlimited_wait_gives_way_to_a_later_timeline,
 );
@@ -23,8 +24,13 @@ const BLIND: &str = "-s 60";
 
 /// A standby that has got a segment.
 fn following(major: u32) -> Result<Pair> {
-    let mut pair = Pair::new(major, |machine| machine.restore_command(BLIND))?;
-    let restore_command = pair.machine.restore_command(BLIND);
+    following_with(major, BLIND)
+}
+
+fn following_with(major: u32, options: &str) -> Result<Pair> {
+    let mut pair = Pair::new(major, |machine| machine.restore_command(options))?;
+    let restore_command = pair.machine.restore_command(options);
+    pair.machine.write(&pair.machine.archive().join("mounted"), "")?;
     pair.standby.enter_standby_mode(&restore_command, None)?;
     pair.standby.set_recovery("recovery_target_timeline", "latest")?;
     pair.standby.start()?;
@@ -85,6 +91,15 @@ fn a_fast_trigger_file_promotes_before_what_is_not_replayed(major: u32) -> Resul
     let mut pair = following(major)?;
     let rows = pair.rows;
     pair.restart_with_unread_segments("fast")?;
+    promoted_once_with(pair, rows, "fast failover requested by trigger file")
+}
+
+fn a_fast_trigger_file_promotes_though_the_archive_is_not_mounted(major: u32) -> Result<()> {
+    let pair = following_with(major, &format!("{BLIND} --require-file=mounted"))?;
+    fs::remove_file(pair.machine.archive().join("mounted"))?;
+    // The server asks for the segment that it has replayed last once more.
+    pair.machine.ask_for_failover("fast")?;
+    let rows = pair.rows;
     promoted_once_with(pair, rows, "fast failover requested by trigger file")
 }
 

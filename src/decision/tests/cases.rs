@@ -292,7 +292,9 @@ impl Case<'_> {
 
     /// A smart failover gives the archive, or a writer, more time.
     pub fn smart_waits(&self) -> bool {
-        let looks_left = self.looks.0 <= RETRIES || self.situation.mode.requires_file;
+        let is_decided = matches!(self.situation.request, Some(Request::SmartBefore(..)));
+        let waits_for_mount = self.situation.mode.requires_file && !is_decided;
+        let looks_left = self.looks.0 <= RETRIES || waits_for_mount;
         let in_grace = matches!(self.grace, Limit::None | Limit::Before)
             && self.finds(&[
                 Finding::Rejected(Reason::OpenForWriting),
