@@ -35,7 +35,7 @@ use crate::wal::header::{HEADER_SIZE, Header};
 use crate::wal::history::Switch;
 use crate::wal::name::{Numbering, Position, SegmentName, WalName};
 
-use checks::{Checks, Task};
+use checks::{Checks, NotReady, Task};
 use histories::History;
 use line::{Hole, Line, Replay, Stock};
 use scan::{Found, Scan};
@@ -277,6 +277,19 @@ impl Status {
         let is_empty = self.scan.failure.is_none() && self.scan.whole().next().is_none();
         let nothing = self.asked.filter(|_| is_empty).map(|_| 0);
         self.replay.as_ref().map(|replay| replay.behind).or(nothing)
+    }
+
+    /// What a failover would end at, where that is there and not as it should be.
+    fn bad_end(&self) -> Option<&NotReady> {
+        let end = self.replay.as_ref()?.ends_before;
+        let not_ready = self.checks.not_ready.iter();
+        not_ready.filter(|it| !it.is_arriving(self.now)).find(|it| it.name == end)
+    }
+
+    /// Segments that have arrived and that a failover would lose, in whole or in part.
+    fn lost(&self) -> Option<usize> {
+        let lost = self.replay.as_ref()?.lost;
+        Some(lost.saturating_add(self.bad_end().is_some().into()))
     }
 
     /// Segments that are lacking and will be asked for.

@@ -46,7 +46,7 @@ pub fn answer(status: &Status) -> String {
         match &status.replay {
             Some(replay) => json.object(|json| {
                 json.text("ends_before", replay.ends_before);
-                json.number("lost_segments", Some(replay.lost));
+                json.number("lost_segments", status.lost());
             }),
             None => json.null(),
         }

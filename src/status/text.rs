@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Status;
-use super::checks::Checks;
+use super::checks::{Checks, Why};
 use super::line::Hole;
 use super::registered::Registered;
 use super::scan::Form;
@@ -223,9 +223,18 @@ fn failover(status: &Status) -> Option<String> {
     if status.scan.failure.is_some() {
         return status.asked.map(|_| "not known until the archive answers".to_owned());
     }
-    let replay = status.replay.as_ref()?;
-    let end = replay.ends_before;
-    Some(match replay.lost {
+    let end = status.replay.as_ref()?.ends_before;
+    if let Some(Why::Stop(stop)) = status.bad_end().map(|it| &it.why) {
+        let rest = match status.lost()?.saturating_sub(1) {
+            0 => String::new(),
+            lost => format!(" and {}", count(lost, "later segment")),
+        };
+        return Some(format!(
+            "now would end at {}, within {end}, and lose its rest{rest}",
+            stop.at
+        ));
+    }
+    Some(match status.lost()? {
         0 => format!("now would end before {end} and lose nothing that has arrived"),
         lost => format!("now would end before {end} and lose {}", count(lost, "segment")),
     })

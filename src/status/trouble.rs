@@ -46,6 +46,8 @@ pub enum Kind {
     Empty,
     /// No room is left for a segment.
     Full,
+    /// The standby is not consistent yet, and there is nothing for it.
+    Consistency,
     /// The standby reads another archive.
     Elsewhere,
     /// Failover is asked for, or the file that should is not acted upon.

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use super::super::standby::{Standby, Trigger};
+use super::super::words;
 use super::{Finder, Kind};
+use crate::data_directory::WAL_DIRECTORIES;
 use crate::promotion;
 
 impl Finder<'_> {
@@ -22,6 +24,8 @@ impl Finder<'_> {
                 "its log says why; start it, and it resumes where it left off",
             );
         }
+        self.look_at_consistency(standby);
+        self.look_at_own_room(standby);
         if let Err(failure) = &standby.system_identifier {
             let remedy = "run this as the server's user";
             self.warn(Kind::Unknown, failure.clone(), remedy);
@@ -34,6 +38,38 @@ impl Finder<'_> {
                     Kind::Elsewhere,
                     format!("the standby waits for files in another archive, {reads:?}"),
                     "name that archive instead of this one",
+                );
+            }
+        }
+    }
+
+    /// A server that waits before it is consistent has no use for a failover: it would stop.
+    fn look_at_consistency(&mut self, standby: &Standby) {
+        let waits = self.status.asked.is_some_and(|asked| asked.since.is_some());
+        let tells = standby.version.is_some_and(|version| version >= (10, 0));
+        let is_starting = tells && standby.may_be_inconsistent && standby.pid.is_some();
+        let has_segments = self.status.scan.whole().next().is_some();
+        if waits && is_starting && has_segments && self.status.behind() == Some(0) {
+            self.warn(
+                Kind::Consistency,
+                "the standby is not consistent yet, and would stop at a failover".to_owned(),
+                "it waits for later WAL; on an idle primary: checkpoint, then select pg_switch_wal()",
+            );
+        }
+    }
+
+    fn look_at_own_room(&mut self, standby: &Standby) {
+        let segment = self.status.checks.numbering.map(|numbering| numbering.segment_size);
+        let rooms = WAL_DIRECTORIES.into_iter().filter_map(|wal| {
+            Some((standby.data_directory.join(wal), fs2::available_space(wal).ok()?))
+        });
+        for (wal_directory, free) in rooms {
+            if segment.is_some_and(|segment| free < u64::from(segment)) {
+                let free = words::size(free);
+                self.critical(
+                    Kind::Full,
+                    format!("{free} are free in {wal_directory:?}, less than a segment"),
+                    "make room: the standby cannot be given the next one",
                 );
             }
         }

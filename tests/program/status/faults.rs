@@ -20,7 +20,7 @@ use super::{
 /// Every kind of trouble, how it is made, and how the text begins then.
 type Fault = (&'static str, i32, fn(&mut Standby));
 
-const FAULTS: [Fault; 48] = [
+const FAULTS: [Fault; 49] = [
     ("OK          the standby has asked for everything that is in the archive", 0, |_| ()),
     ("HOLE        000000010000000000000004 is missing, 05 to 07 are there", 2, |it| it.make_hole()),
     ("HOLE        000000010000000000000004 and 2 more are missing, 07 is there", 2, |it| {
@@ -142,6 +142,11 @@ const FAULTS: [Fault; 48] = [
         let mut bytes = Segment::named(MISSING).bytes();
         bytes.push(0);
         it.site.put(MISSING, bytes);
+    }),
+    ("CONSISTENCY the standby is not consistent yet, and would stop at a failover", 1, |it| {
+        let postmaster = it.postmaster.as_ref().unwrap().0.id();
+        let lines = format!("{postmaster}\n/data\n0\n5432\n/tmp\n*\n 1 2\nstarting\n");
+        it.site.write("postmaster.pid", lines);
     }),
     ("ARCHIVE     could not read", 2, |it| fs::remove_dir_all(it.archive()).unwrap()),
     ("PRIMARY     the server is not in recovery: it has been promoted", 2, |it| {

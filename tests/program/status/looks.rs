@@ -12,7 +12,7 @@ use nix::unistd::{Pid, mkfifo};
 
 use crate::mounted::Mounted;
 use crate::site::{Site, program};
-use crate::wal::Segment;
+use crate::wal::{self, Segment};
 
 use super::{
     Answer, MISSING, Process, Standby, example, gzip, make_newer, make_older, of_others, unwrapped,
@@ -287,6 +287,43 @@ fn an_archive_without_room_for_a_segment_is_full() {
     let text = well.with_status(0);
     assert!(text.contains("answers; tmpfs; 1 segment, 1 MB; 2 MB free"), "{text}");
     assert!(full.with_status(2).starts_with("FULL        1020 kB are free, less than a segment"));
+}
+
+#[test]
+fn a_standby_without_room_for_a_segment_is_full() {
+    let standby = Standby::that_waits();
+    let wal_directory = standby.site.path().join("pg_wal");
+    fs::create_dir_all(&wal_directory).unwrap();
+    let Some(_disk) = Mounted::small(&wal_directory, "1m") else { return };
+    standby.asks(&["--status"]).with_status(0);
+    crate::site::write(&wal_directory.join("some"), [1]);
+    let text = unwrapped(&standby.asks(&["--status"]).with_status(2));
+    let path = fs::canonicalize(&wal_directory).unwrap();
+    let said = format!("FULL        1020 kB are free in {path:?}, less than a segment");
+    assert!(text.starts_with(&said), "{text}");
+}
+
+#[test]
+fn a_failover_ends_within_a_segment_that_is_damaged() {
+    let standby = Standby::that_waits();
+    let mut bytes = Segment::named(MISSING).with_records(20).bytes();
+    bytes[Segment::record(7) + 30] ^= 1;
+    standby.site.put(MISSING, bytes);
+    let ends = |beginning: &str, ending: &str, lost: usize| {
+        let text = unwrapped(&standby.asks(&["--status"]).with_status(2));
+        let line = text.lines().find(|line| line.starts_with("failover"));
+        assert_eq!(line, Some(format!("failover    now would end {beginning}{ending}").as_str()));
+        let json = standby.asks(&["--status=json"]).with_status(2);
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["failover"]["lost_segments"], lost);
+    };
+    let at = format!("at 0/{:X}, within {MISSING}", (4 << 20) + Segment::record(7));
+    ends(&at, ", and lose its rest", 1);
+    standby.make_hole();
+    ends(&at, ", and lose its rest and 3 later segments", 4);
+    // Of one that is nothing, nothing is replayed.
+    make_older(&standby.site.put(MISSING, vec![0; wal::MB]), 61);
+    ends(&format!("before {MISSING}"), " and lose 4 segments", 4);
 }
 
 #[test]
