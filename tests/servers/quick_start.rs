@@ -67,7 +67,10 @@ impl Site {
         shell
             .args(["-eu", "-c", commands])
             .env("PATH", &self.path)
-            .env("PGPORT", if server.contains("primary") { "5432" } else { "5433" })
+            .env(
+                "PGPORT",
+                if ["standby", "new primary"].contains(&server) { "5433" } else { "5432" },
+            )
             .env("PGHOST", self.machine.path())
             .env("PGUSER", "postgres")
             .env("PGDATABASE", "postgres")
@@ -210,7 +213,7 @@ fn goes_through_the_quick_start(site: &Site) -> Result<()> {
     site.types("primary", "pg_ctl stop -s -m immediate -D pg/primary")?;
     next("old primary")?;
     // Nobody writes anything more on the new one.
-    next("standby")?;
+    next("new primary")?;
     next("old primary")?;
     site.waits_until("primary", ROWS, "4000")?;
     assert_eq!(site.asks("primary", "select pg_is_in_recovery()")?, "t");
