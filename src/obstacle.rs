@@ -264,7 +264,7 @@ impl EarlyEnd {
         let advice = if self.begins_before {
             "that record begins in the segment before: send both again, then restart the standby"
         } else {
-            "send it again from the primary's archive, or fail over to replay up to there"
+            "send it again from the primary's archive or WAL directory, or fail over to replay up to there"
         };
         format!("{self}; {advice}")
     }
