@@ -74,7 +74,8 @@ pub struct Status {
 #[derive(Clone, Copy)]
 struct Asked {
     segment: SegmentName,
-    /// For how long it has been waiting; `None` while it replays the segment, or where only its registration tells.
+    /// For how long it has been waiting; `None` while it replays the segment, between two calls, or where only its
+    /// registration tells.
     since: Option<Duration>,
     /// It has the segment already.
     is_replayed: bool,
@@ -304,12 +305,17 @@ impl Status {
     }
 }
 
-/// What the standby asks for: what its process waits for, what it replays, or what it has registered under `name`.
+/// What the standby asks for: what its process or, between two calls, its server waits for, what it replays, or what it
+/// has registered under `name`.
 fn asked(standby: Option<&Standby>, scan: &Scan, name: Option<&str>) -> Option<Asked> {
     let calls = standby.map(|standby| &standby.calls);
     let waiting = calls.and_then(|calls| calls.call.as_ref()).and_then(|call| {
         Some(Asked { segment: call.segment()?, since: Some(call.lasts), is_replayed: false })
     });
+    let awaited = || {
+        let segment = calls?.awaited?;
+        Some(Asked { segment, since: None, is_replayed: false })
+    };
     let replaying = || {
         let segment = calls?.replayed?;
         Some(Asked { segment, since: None, is_replayed: true })
@@ -318,7 +324,7 @@ fn asked(standby: Option<&Standby>, scan: &Scan, name: Option<&str>) -> Option<A
         let registered = scan.registered.iter().find(|it| Some(it.name.as_str()) == name)?;
         Some(Asked { segment: registered.asked?, since: None, is_replayed: false })
     };
-    waiting.or_else(replaying).or_else(registered)
+    waiting.or_else(awaited).or_else(replaying).or_else(registered)
 }
 
 /// The newest timeline whose history file the server has.

@@ -24,8 +24,10 @@ pub type Parse = dyn Fn(Vec<OsString>) -> Option<Options>;
 pub struct Calls {
     /// The call that waits, or copies.
     pub call: Option<Call>,
-    /// The segment that the server replays or asks for, as the title of its startup process has it.
+    /// The segment that the server replays, as the title of its startup process has it.
     pub replayed: Option<SegmentName>,
+    /// The segment that it waits for, in a call or between two.
+    pub awaited: Option<SegmentName>,
 }
 
 /// A restore that is going on.
@@ -75,8 +77,8 @@ pub fn find(data_directory: &Path, parse: &Parse) -> Calls {
             continue;
         }
         let command_line = fs::read(path.join("cmdline")).unwrap_or_default();
-        if let Some(segment) = replayed(&command_line) {
-            calls.replayed = Some(segment);
+        if let Some((segment, waits)) = of_startup(&command_line) {
+            *if waits { &mut calls.awaited } else { &mut calls.replayed } = Some(segment);
         } else if let Some(options) = parse(arguments(&command_line)) {
             let lasts = age(&path).unwrap_or_default();
             calls.call = Some(Call { pid, options, lasts });
@@ -90,13 +92,14 @@ fn arguments(command_line: &[u8]) -> Vec<OsString> {
     whole.split(|byte| *byte == 0).map(|it| OsString::from_vec(it.to_vec())).collect()
 }
 
-/// The segment in a title such as `postgres: startup recovering SEGMENT` (`XLogFileRead` in PostgreSQL's
-/// `xlogrecovery.c`).
-fn replayed(title: &[u8]) -> Option<SegmentName> {
+/// The segment in a title such as `postgres: startup recovering SEGMENT`, and whether it is `waiting for` that
+/// (`XLogFileRead` in PostgreSQL's `xlogrecovery.c`).
+fn of_startup(title: &[u8]) -> Option<(SegmentName, bool)> {
     let words: Vec<_> = title.split(|byte| b" \0".contains(byte)).collect();
-    let is_startup =
-        words.first() == Some(&b"postgres:".as_slice()) && words.contains(&b"startup".as_slice());
-    words.into_iter().rev().find_map(SegmentName::parse).filter(|_| is_startup)
+    let has = |word: &[u8]| words.contains(&word);
+    let is_startup = words.first() == Some(&b"postgres:".as_slice()) && has(b"startup");
+    let segment = words.iter().rev().find_map(|word| SegmentName::parse(word));
+    Some((segment.filter(|_| is_startup)?, has(b"waiting")))
 }
 
 /// How long a process has been there.
@@ -119,17 +122,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_title_of_a_startup_process_has_what_is_replayed() {
+    fn the_title_of_a_startup_process_has_what_is_replayed_or_waited_for() {
         let segment = SegmentName::parse(b"00000001000000000000000A");
         for (title, expected) in [
-            ("postgres: startup recovering 00000001000000000000000A", segment),
-            ("postgres: startup process   waiting for 00000001000000000000000A\0\0", segment),
-            ("postgres: main: startup recovering 00000001000000000000000A", segment),
+            ("postgres: startup recovering 00000001000000000000000A", segment.zip(Some(false))),
+            (
+                "postgres: startup process   waiting for 00000001000000000000000A\0\0",
+                segment.zip(Some(true)),
+            ),
+            (
+                "postgres: main: startup recovering 00000001000000000000000A",
+                segment.zip(Some(false)),
+            ),
             ("postgres: archiver last was 00000001000000000000000A", None),
             ("postgres: startup", None),
             ("pg_standby\0/srv\x0000000001000000000000000A\0to\0", None),
         ] {
-            assert_eq!(replayed(title.as_bytes()), expected, "{title:?}");
+            assert_eq!(of_startup(title.as_bytes()), expected, "{title:?}");
         }
     }
 

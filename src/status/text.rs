@@ -117,9 +117,11 @@ fn describe(standby: &Standby) -> String {
 fn waiting(status: &Status) -> Option<String> {
     let asked = status.asked?;
     let segment = asked.segment;
+    let awaited = status.standby.as_ref().and_then(|standby| standby.calls.awaited);
     Some(match (asked.since, asked.is_replayed) {
         (Some(since), _) => format!("{segment}, for {}", words::time(since)),
         (None, true) => format!("nothing: {segment} is being replayed"),
+        (None, false) if awaited == Some(segment) => format!("{segment}, between two calls"),
         (None, false) => format!("{segment}, by its registration"),
     })
 }

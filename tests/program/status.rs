@@ -4,6 +4,7 @@
 //! Perl's `Monitoring::Plugin`, as Debian has them.
 
 /// Every kind of trouble, planted, and the readers of others.
+mod conclusions;
 mod faults;
 /// Text, JSON, a line for Nagios and metrics: what each says of the same standby, and to whom.
 mod forms;
@@ -19,6 +20,8 @@ use std::time::{Duration, SystemTime};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::site::{Site, output_of, program, spawn};
 use crate::wal::{self, after};
@@ -91,6 +94,12 @@ impl Standby {
             fs::read_to_string(&command_line).is_ok_and(|line| line.contains("RECOVERYXLOG"))
         });
         self.waiting = Some(process);
+    }
+
+    /// The process that waits sees nothing of what is done from now on.
+    fn freeze(&self) {
+        let waiting = self.waiting.as_ref().unwrap();
+        kill(Pid::from_raw(waiting.0.id().try_into().unwrap()), Signal::SIGSTOP).unwrap();
     }
 
     fn archive(&self) -> &Path {
