@@ -5,12 +5,13 @@ mod configuration;
 /// What is asked of it in SQL.
 mod session;
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
@@ -251,12 +252,15 @@ impl Drop for Server {
 }
 
 /// A port that nothing listens on, below those that the kernel gives to outgoing connections: between a
-/// server's stop and its next start, none of them can take it.
+/// server's stop and its next start, none of them can take it. Nor does another test get it, which would not see that it
+/// belongs to a server that is not running.
 fn free_port() -> Result<u16> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     for attempt in 0..100 {
         let random = RandomState::new().hash_one(attempt);
         let port = u16::try_from(random % 20_000)?.saturating_add(10_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && given.insert(port) {
             return Ok(port);
         }
     }
