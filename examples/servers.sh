@@ -57,7 +57,7 @@ need psql "PostgreSQL's client programs (on Debian: postgresql-client)"
 finish() {
     status=$?
     trap - EXIT
-    trap '' INT TERM HUP
+    trap '' INT TERM HUP PIPE
     if [ $status != 0 ]; then
         find "$site" -name '*.log' | sort | while read -r log; do
             printf '\n--- the end of %s\n' "$log" >&2
@@ -78,6 +78,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
+trap 'exit 141' PIPE
 case $site in *[!A-Za-z0-9/._-]*) fail "TMPDIR: there are characters in $site that configuration files would quote" ;; esac
 
 mkdir "$site/bin"
