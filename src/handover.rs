@@ -104,8 +104,8 @@ impl<'a> Handover<'a> {
     }
 
     /// Reports what is in the way, while it is waited for.
-    pub fn report(&mut self) {
-        self.obstacle.iter().for_each(|obstacle| self.reporter.report(obstacle));
+    pub fn report(&mut self, request: Option<&Request>) {
+        self.obstacle.iter().for_each(|obstacle| self.reporter.report(obstacle, request));
     }
 
     /// Reports what is in the way where the wait ends, and returns that, and how the cluster numbers its segments if one

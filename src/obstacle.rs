@@ -11,6 +11,7 @@ use crate::archive::Unavailable;
 use crate::decision::{Ending, Finding};
 use crate::diagnosis::Diagnosis;
 use crate::error::Failure;
+use crate::failover::Request;
 use crate::options::Options;
 use crate::partial::Partial;
 use crate::report::Condition;
@@ -142,8 +143,8 @@ impl<'a> Reporter<'a> {
         Self { options, condition: condition(), diagnosis, trouble: condition(), speaks }
     }
 
-    /// Reports `obstacle`, if that is news.
-    pub fn report(&mut self, obstacle: &Obstacle) {
+    /// Reports `obstacle`, if that is news, while `request` is what somebody asks for.
+    pub fn report(&mut self, obstacle: &Obstacle, request: Option<&Request>) {
         let name = self.options.requested;
         match obstacle {
             Obstacle::Absent | Obstacle::Partial(_) => {}
@@ -154,9 +155,12 @@ impl<'a> Reporter<'a> {
         }
         match obstacle {
             Obstacle::Unavailable(unavailable) => {
+                let is_decided = matches!(request, Some(Request::SmartBefore(..)));
                 let end = match self.options.required_file {
-                    Some(_) => ", even at a smart failover: only \"fast\" ends the wait",
-                    None => "",
+                    Some(_) if !is_decided => {
+                        ", even at a smart failover: only \"fast\" ends the wait"
+                    }
+                    _ => "",
                 };
                 let message = format!("{unavailable}; waiting until the archive answers{end}");
                 self.condition.report("unavailable", Duration::ZERO, &message);
@@ -212,7 +216,9 @@ impl<'a> Reporter<'a> {
     /// Reports what keeps an absent file from coming, where the wait for it ends without an answer.
     pub fn close(&mut self, ending: Ending, obstacle: &Obstacle) {
         match (ending, obstacle) {
-            (Ending::WaitedEnough | Ending::Reread, Obstacle::Absent) => self.report(obstacle),
+            (Ending::WaitedEnough | Ending::Reread, Obstacle::Absent) => {
+                self.report(obstacle, None);
+            }
             (Ending::Reread, Obstacle::EndsEarly(early)) if self.speaks => {
                 self.condition.report("", Duration::ZERO, &early.with_advice());
             }

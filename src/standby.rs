@@ -71,7 +71,7 @@ impl<'a> Standby<'a> {
                     Decision::End(ending) => return self.end(ending, request),
                 }
             };
-            self.handover.report();
+            self.handover.report(request.as_ref());
             self.presence.show();
             self.wait.until(until);
             self.handover.begin_anew();

@@ -212,6 +212,11 @@ fn a_failover_that_is_decided_does_not_wait_for_the_required_file() {
         asks(&next).saying("fast failover requested");
         // The server asks for its last segment once more.
         asks(SEGMENT);
+        // "fast" has been said.
+        let options = ["-s", "0.1", "-r", "2", "--require-file=mounted"];
+        let ended = site.asks(&options, SEGMENT).with_trigger().ends().with_status(1);
+        assert!(!ended.stderr.contains("only \"fast\""), "{ended:?}");
+        assert_eq!(ended.stderr.contains("waiting until the archive"), !server_has_it, "{ended:?}");
         assert_eq!(site.restored(), None);
     }
 }

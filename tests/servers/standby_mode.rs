@@ -127,8 +127,9 @@ fn the_mark_of_an_earlier_failover_refuses_and_promotes_nobody(major: u32) -> Re
 }
 
 /// `recovery_prefetch` is on unless it is turned off.
-fn a_standby_that_reads_ahead_is_told_once(major: u32) -> Result<()> {
-    for option in ["", "--partial=0.1"] {
+#[test]
+fn a_standby_that_reads_ahead_is_told_once() -> Result<()> {
+    for (major, option) in [(15, ""), (15, "--partial=0.1"), (18, ""), (18, "--partial=0.1")] {
         let mut pair = Pair::new(major, |machine| machine.restore_command(option))?;
         let restore_command = pair.machine.restore_command(option);
         pair.standby.enter_standby_mode(&restore_command, None)?;
@@ -149,15 +150,6 @@ fn a_standby_that_reads_ahead_is_told_once(major: u32) -> Result<()> {
         );
     }
     Ok(())
-}
-
-#[test]
-fn a_15_that_reads_ahead_is_told_once() -> Result<()> {
-    a_standby_that_reads_ahead_is_told_once(15)
-}
-#[test]
-fn an_18_that_reads_ahead_is_told_once() -> Result<()> {
-    a_standby_that_reads_ahead_is_told_once(18)
 }
 
 fn an_unlimited_wait_gives_way_to_a_later_timeline(major: u32) -> Result<()> {
